@@ -124,6 +124,33 @@ static int from_made_up(int ask, uint32_t port, bool socket)
 	return m.result;
 }
 
+static bool listens(void *app)
+{
+	return zv_listen(app, 6002, ZV_STREAM, 0) == 0;
+}
+
+/* Between the answer to BIND and bind(2) an application does not get the port. */
+static void an_assigned_port_is_nobody_elses(void **state)
+{
+	struct dropin_msg m = {DROPIN_MAGIC, DROPIN_VERSION, DROPIN_BIND, .sock_type = SOCK_STREAM,
+			       .local = {CID_ANY, 6002}};
+	struct zv_dev *app = zf_app(2, "apps", 1);
+	int ask = ds_ask(), fd;
+
+	(void)state;
+	assert_true(app && ds_question(ask, &m) && m.result == 0);
+	assert_int_equal(zv_listen(app, 6002, ZV_STREAM, 0), -EADDRINUSE);
+	close(ask); /* it never did */
+	assert_true(zf_until(listens, app));
+	ask = ds_ask(); /* who did, and has closed its socket, leaves the port */
+	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 6003, &m);
+	assert_true(fd >= 0 && zv_listen(app, 6003, ZV_STREAM, 0) == -EADDRINUSE);
+	close(fd);
+	assert_int_equal(zv_listen(app, 6003, ZV_STREAM, 0), 0);
+	assert_true(zf_guest_close(2));
+	close(ask);
+}
+
 /* As for a program that had its port before zvsockd was restarted: it gets what BIND would give. */
 static void a_made_up_label_takes_no_port(void **state)
 {
@@ -500,6 +527,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(sockets_without_a_call_are_closed),
 		T(a_label_is_its_process_s),
+		T(an_assigned_port_is_nobody_elses),
 		T(a_made_up_label_takes_no_port),
 		T(a_label_is_of_its_type),
 		T(another_users_socket_is_not_the_ports),

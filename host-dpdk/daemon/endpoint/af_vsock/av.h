@@ -123,9 +123,11 @@ struct av_port {
 	uid_t uid; /* of the program */
 	pid_t pid;
 	struct av_user *user;	      /* [H] */
-	uint64_t since_ns;	      /* [H] */
+	uint64_t since_ns;	      /* of the answer to BIND */
 	TAILQ_ENTRY(av_port) checked; /* [H] */
-	struct av_ask *asker; /* [H]; NULL: it has disconnected, with or without binding it */
+	struct av_ask *asker; /* [H] writes, atomic; NULL: it has disconnected, with or without
+				 binding it */
+	bool seen;	      /* atomic: a socket with the label was found */
 	LIST_ENTRY(av_port) assigned; /* [H] in asker->assigned */
 	bool connected;		      /* [H] for NAMES: `from` and `to` are valid */
 	struct dropin_addr from, to;

@@ -22,11 +22,11 @@
 #include <unistd.h>
 
 #define CID_ANY	      UINT32_MAX
-#define TRIES	      24u	     /* as in the kernel's vsock */
-#define SWEPT	      4u	     /* ports checked with each BIND */
-#define SWEPT_INBOXES 16u	     /* ports checked at each timer tick for datagrams */
-#define SETTLED_NS    1000000000ull  /* time after BIND in which a port is not checked */
-#define NEW_NS	      60000000000ull /* from the answer to BIND to bind(2) for datagrams */
+#define TRIES	      24u	    /* as in the kernel's vsock */
+#define SWEPT	      4u	    /* ports checked with each BIND */
+#define SWEPT_INBOXES 16u	    /* ports checked at each timer tick for datagrams */
+#define SETTLED_NS    1000000000ull /* time after BIND in which a port is not checked */
+#define NEW_NS	      60000000000ull /* from the answer to BIND to bind(2), of which nobody tells us */
 
 socklen_t av_address(struct sockaddr_un *addr, const char *text)
 {
@@ -76,31 +76,72 @@ static bool label_exists(const char *text, int sock_type)
 	return bound;
 }
 
-static bool has_label(const struct av_port *p)
+static bool has_label(struct av_port *p)
 {
+	bool has;
+
 	if (p->inbox)
 		return av_inbox_has_socket(p->inbox);
-	return label_exists(p->text, p->label.sock_type);
+	has = label_exists(p->text, p->label.sock_type);
+	if (has)
+		__atomic_store_n(&p->seen, true, __ATOMIC_RELAXED);
+	return has;
+}
+
+/* The port for applications, under the lock: the address at which they listen. */
+static struct av_port *apps_port(const struct av_space *s, int sock_type, uint32_t port)
+{
+	struct av_port *p = NULL;
+
+	if (s->guests || s->cfg.apps)
+		p = av_port_at(s, sock_type, ZV_CID_HOST, port);
+	if (!p && s->cfg.apps)
+		p = av_port_at(s, sock_type, ZV_CID_LOCAL, port);
+	return p;
+}
+
+/* Under the lock: it was assigned to a program that has not bound its socket yet, as far as we have
+ * seen. */
+static bool is_assigned(const struct av_port *p)
+{
+	return __atomic_load_n(&p->asker, __ATOMIC_RELAXED) &&
+	       !__atomic_load_n(&p->seen, __ATOMIC_RELAXED) && now_ns() - p->since_ns < NEW_NS;
+}
+
+/* A socket has the label @text of the port. */
+static void note_seen(struct av_space *s, int sock_type, uint32_t port, const char *text)
+{
+	struct av_port *p;
+
+	pthread_mutex_lock(&s->lock);
+	p = apps_port(s, sock_type, port);
+	if (p && strcmp(p->text, text) == 0)
+		__atomic_store_n(&p->seen, true, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&s->lock);
 }
 
 bool av_port_bound(struct av_space *s, uint32_t port, bool dgram)
 {
 	const int sock_type = dgram ? SOCK_DGRAM : SOCK_STREAM;
 	char text[DROPIN_LABEL];
-	const struct av_port *p = NULL;
+	const struct av_port *p;
+	bool assigned = false;
 	int type = 0;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->guests || s->cfg.apps)
-		p = av_port_at(s, sock_type, ZV_CID_HOST, port);
-	if (!p && s->cfg.apps)
-		p = av_port_at(s, sock_type, ZV_CID_LOCAL, port);
+	p = apps_port(s, sock_type, port);
 	if (p) {
 		memcpy(text, p->text, sizeof(text));
 		type = p->label.sock_type;
+		assigned = is_assigned(p);
 	}
 	pthread_mutex_unlock(&s->lock);
-	return p && label_exists(text, type);
+	if (!p)
+		return false;
+	if (!label_exists(text, type))
+		return assigned;
+	note_seen(s, sock_type, port, text);
+	return true;
 }
 
 /* A program that was assigned a datagram label may be suspended for a while before it binds its
@@ -113,7 +154,7 @@ static bool may_still_bind(const struct av_port *p)
 
 /* True: a socket has the label, or may get it yet: the program to which the port was assigned may
  * be about to bind its socket, as long as it has not disconnected. */
-static bool is_bound(const struct av_port *p, const struct av_ask *asking)
+static bool is_bound(struct av_port *p, const struct av_ask *asking)
 {
 	av_turn_done(asking->space);
 	if (may_still_bind(p))
@@ -314,7 +355,7 @@ void av_ports_check_assigned(struct av_ask *a)
 
 	while ((p = LIST_FIRST(&a->assigned))) {
 		LIST_REMOVE(p, assigned);
-		p->asker = NULL;
+		__atomic_store_n(&p->asker, NULL, __ATOMIC_RELAXED);
 	}
 }
 
@@ -359,7 +400,7 @@ static struct av_port *assign_port(struct av_ask *a, const struct dropin_label *
 		av_ports_save(a->space, p);
 	if (!p)
 		return NULL;
-	p->asker = a;
+	__atomic_store_n(&p->asker, a, __ATOMIC_RELAXED);
 	LIST_INSERT_HEAD(&a->assigned, p, assigned);
 	if (p->inbox)
 		av_inbox_label_assigned(p->inbox);
