@@ -292,6 +292,15 @@ def connected_to_killed(cid, port):
     assert s.recv(10) == b'end'
 
 
+def sends_when_told(cid, port):
+    until_known(cid)
+    s = new()
+    s.connect((cid, port))
+    ready()
+    sys.stdin.readline()
+    assert s.send(b'late') == 4
+
+
 def too_long(cid, port):
     until_known(cid)
     s = new()

@@ -184,6 +184,22 @@ def lost_between_programs(w):
 
 
 @case
+def to_a_guest_that_is_gone(w):
+    """A program is connected to it when a reload takes it away. No guest's counter is left: the lcore counts."""
+    pair = Pair(w)
+    c = serve(pair.host, 'sends_when_told', 5, PORT, stdin=subprocess.PIPE)
+    w.write('h.conf', HOST.split('[guest vm]', maxsplit=1)[0] + '[guest other]\ncid = 9\nsocket = DIR/other.sock\n')
+    w.told = ''
+    pair.host_d.send_signal(signal.SIGHUP)
+    w.wait_told('READY=1', pair.host_d)
+    assert lost_here(w) == 0
+    c.stdin.write(b'\n')
+    c.stdin.flush()
+    ended(c)
+    until(lambda: lost_here(w) == 1, 'the datagram to be counted')
+
+
+@case
 def forged(w):
     """Who is not zvsockd sends nothing to a program; who has no port sends nothing to zvsockd."""
     pair = Pair(w)

@@ -105,7 +105,7 @@
 #define LCORE_COUNTERS(X)                                                                          \
 	X(rounds, TRAFFIC, COUNTER, "turns over its queues")                                       \
 	X(sleeps, TRAFFIC, COUNTER, "sleeps in io_uring")                                          \
-	X(dgrams_lost, ERRORS, COUNTER, "datagrams between AF_VSOCK programs here lost")
+	X(dgrams_lost, ERRORS, COUNTER, "datagrams of AF_VSOCK programs lost: no guest's")
 
 enum counter_group { COUNTER_TRAFFIC, COUNTER_CONNECTIONS, COUNTER_ERRORS, COUNTER_GROUPS };
 

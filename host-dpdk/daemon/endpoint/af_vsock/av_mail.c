@@ -187,6 +187,8 @@ static void to_guest(struct av_space *s, uint32_t local_port, const struct dropi
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
+	if (!g) /* no longer: there is none that could count it */
+		lcore_dgram_lost(s->home);
 	if (here) /* [H] is this lcore: the queue is not removed before we return */
 		send_to_guest(&p, data);
 }
