@@ -41,7 +41,8 @@ int main(int argc, char **argv)
 	int rc = 0;
 
 	if (argc != 2 || argv[1][0] == '-') {
-		fprintf(stderr, "usage: echo_client vhost-user:SOCKET\n");
+		fprintf(stderr,
+			"usage: echo_client URI, such as vhost-user:SOCKET or daemon:SOCKET\n");
 		return 2;
 	}
 	if (zv_open(&dev, argv[1], NULL) < 0 ||

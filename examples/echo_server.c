@@ -66,7 +66,8 @@ int main(int argc, char **argv)
 	int n, stop = 0;
 
 	if (argc != 2 || argv[1][0] == '-') {
-		fprintf(stderr, "usage: echo_server host:SOCKET,cid=N\n");
+		fprintf(stderr,
+			"usage: echo_server URI, such as host:SOCKET,cid=N or daemon:SOCKET\n");
 		return 2;
 	}
 	if (zv_host_init() < 0 || zv_open(&dev, argv[1], NULL) < 0 ||

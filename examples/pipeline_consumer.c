@@ -58,7 +58,8 @@ int main(int argc, char **argv)
 	int stop = 0;
 
 	if (argc != 2 || argv[1][0] == '-') {
-		fprintf(stderr, "usage: pipeline_consumer host:SOCKET,cid=N\n");
+		fprintf(stderr, "usage: pipeline_consumer URI, such as host:SOCKET,cid=N or "
+				"daemon:SOCKET\n");
 		return 2;
 	}
 	if (zv_host_init() < 0 || zv_open(&dev, argv[1], NULL) < 0 ||

@@ -56,7 +56,8 @@ int main(int argc, char **argv)
 	int rc;
 
 	if (argc < 2 || argc > 3 || argv[1][0] == '-' || !total) {
-		fprintf(stderr, "usage: pipeline_producer vhost-user:SOCKET [MEBIBYTES]\n");
+		fprintf(stderr, "usage: pipeline_producer URI [MEBIBYTES], URI such as "
+				"vhost-user:SOCKET or daemon:SOCKET\n");
 		return 2;
 	}
 	if (zv_open(&dev, argv[1], NULL) < 0 ||

@@ -113,7 +113,8 @@ int main(int argc, char **argv)
 	int rc, fd;
 
 	if (argc < 2 || argc > 3 || argv[1][0] == '-' || !total) {
-		fprintf(stderr, "usage: registered_producer vhost-user:SOCKET [MEBIBYTES]\n");
+		fprintf(stderr, "usage: registered_producer URI [MEBIBYTES], URI such as "
+				"vhost-user:SOCKET or daemon:SOCKET\n");
 		return 2;
 	}
 	p.data = make_memory(&fd);

@@ -101,7 +101,7 @@ ZV_API int zv_catch_sigbus(void);
 /* ---- device ----------------------------------------------------------------------------- */
 
 /*
- * Opens a device.
+ * Opens a device; docs/devices.md has all options.
  *   vhost-user:PATH[,PATH...][,region=SIZE]
  *                          guest side without a VM: this process is the vhost-user frontend.
  *                          Several sockets: one queue each, all of one CID, in the host's order.
@@ -121,9 +121,9 @@ ZV_API int zv_catch_sigbus(void);
  *                          zv_conn_reset looks like a close, and a peer's reset looks like the end
  *                          of the stream here (docs/guest-driver.md)
  *   daemon:PATH            an application of the host, attached to zvsockd at its client socket
- *                          PATH, with CID 2: it reaches zvsockd's guests by their CIDs, and other
- *                          applications (not AF_VSOCK programs) by ZV_CID_LOCAL or ZV_CID_HOST;
- *                          docs/daemon.md
+ *                          PATH, with CID 2: it reaches zvsockd's guests by their CIDs, and by
+ *                          ZV_CID_LOCAL or ZV_CID_HOST other applications, and AF_VSOCK programs
+ *                          of the machine if zvsockd has a directory for them; docs/daemon.md
  *   host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]
  *                          host side: this process is the vhost-user backend on socket PATH for
  *                          the guest with CID N (libzvsock-host; call zv_host_init first).
@@ -362,9 +362,9 @@ ZV_API ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *f
 
 /*
  * Reserves up to @n buffers for payload, and the credit for it, about @len bytes in each. May
- * return fewer buffers, or shorter ones (see capacity). The memory belongs to the transport: on
- * both sides it is guest memory. Returns the number reserved, >= 1, or -EAGAIN, -EPIPE,
- * -ECONNRESET, -ENOTCONN, -EINVAL, or
+ * return fewer buffers, or shorter ones (see capacity), also of different capacity. The memory
+ * belongs to the transport: it is the guest's, or that of the connection's channel. Returns the
+ * number reserved, >= 1, or -EAGAIN, -EPIPE, -ECONNRESET, -ENOTCONN, -EINVAL, or
  *
  * -ENOBUFS: too many buffers are reserved and not sent (on the queue, half of the ring; on a
  * connection, half of what the others leave of that; on a new one, 8 or a sixteenth of the ring,
@@ -489,10 +489,12 @@ ZV_API void zv_wake(struct zv_queue *q);
 ZV_API int zv_conn_wait(struct zv_conn *conn, uint32_t events, uint64_t timeout_ns);
 
 /*
- * zv_connect, and waits for the result. 0: *@conn is connected, and owned by the caller until
- * zv_conn_close. On failure *@conn is NULL and there is nothing to close: errors of zv_connect;
- * -ECONNREFUSED, -ECONNRESET; -ETIMEDOUT after @timeout_ns or connect_timeout_ns, whichever is
- * less; -EINTR: a signal, or zv_wake.
+ * zv_connect, and waits for the result. If this side has memory for channels, it first waits until
+ * the peer knows of it, for hello_timeout_ns at most, because a connection requested before has no
+ * channel; after zv_connect, such a connection is copied. 0: *@conn is connected, and owned by the
+ * caller until zv_conn_close. On failure *@conn is NULL and there is nothing to close: errors of
+ * zv_connect; -ECONNREFUSED, -ECONNRESET; -ETIMEDOUT after @timeout_ns or connect_timeout_ns,
+ * whichever is less; -EINTR: a signal, or zv_wake.
  */
 ZV_API int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
 			   uint64_t timeout_ns, struct zv_conn **conn);

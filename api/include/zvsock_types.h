@@ -18,7 +18,7 @@ struct zv_conn;
 
 /* ---- constants -------------------------------------------------------------------------- */
 
-#define ZV_CID_LOCAL	   1u	      /* this machine; with daemon:, the other applications */
+#define ZV_CID_LOCAL	   1u	      /* this machine; with daemon:, its other programs */
 #define ZV_CID_HOST	   2u	      /* the host, as every guest sees it */
 #define ZV_PORT_ANY	   UINT32_MAX /* zv_accept: any listener; zv_connect_from: a free port */
 #define ZV_QUEUES_MAX	   16u	      /* most queue pairs of a device */

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,11 +43,16 @@ int unix_wait(int fd, short events, int cancel_fd, int64_t deadline)
 
 static int connect_error(const char *path, const char *who, int err)
 {
+	struct stat st;
+
 	switch (err) {
 	case ENOENT:
 		return zv_err(-err, "there is no socket %s: is %s running, and is this its path?",
 			      path, who);
-	case ECONNREFUSED:
+	case ECONNREFUSED: /* also from a file that is no socket */
+		if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+			return zv_err(-err, "%s is not a socket: give the path of the one of %s",
+				      path, who);
 		return zv_err(-err, "nobody listens on %s: %s has ended, start it again", path,
 			      who);
 	case EACCES:
@@ -57,8 +63,10 @@ static int connect_error(const char *path, const char *who, int err)
 			"directories searchable, for this user",
 			path);
 	case EPROTOTYPE:
-		return zv_err(-err, "%s is a socket of another type: it is not that of %s", path,
-			      who);
+		return zv_err(-err,
+			      "%s is a socket of another type: not the one of %s for this "
+			      "purpose",
+			      path, who);
 	default:
 		return zv_err(-err, "cannot connect to %s, the socket of %s: %s", path, who,
 			      zv_strerror(-err));

@@ -108,6 +108,8 @@ static int lock_file(const char *path)
 				      "%s: the owner of the lock file %s has a lease on it; remove "
 				      "the file",
 				      path, lock);
+		if (fd == -ENOENT)
+			return zv_err(fd, "%s: its directory does not exist: create it", path);
 		if (fd < 0)
 			return zv_err(fd, "%s: cannot create the lock file %s: %s", path, lock,
 				      zv_strerror(fd));

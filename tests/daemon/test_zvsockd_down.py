@@ -80,7 +80,7 @@ def a_directory_that_is_missing(w):
     text = CONTROL + OTHER + '[guest web]\ncid = 3\nsocket = DIR/no/where/web.sock\n'
     d = w.start('-c', w.write('c', text))
     w.wait_told('guests: 1 of 2', d)
-    is_down(w, 'web', 'No such file or directory')
+    is_down(w, 'web', 'its directory does not exist')
     os.makedirs(w.path('no/where'))
     reload(w, d, text, 'guests: 2 of 2')
     w.end(d)

@@ -23,8 +23,9 @@ static int route_key(struct zv_queue *q, const struct route *r, struct conn_key 
 	int ret;
 
 	if (!q->tq->up)
-		return zv_err(-ENETDOWN, "zv_connect: queue %u is not running: no %s is attached",
-			      q->index, q->host ? "guest, or it has fewer queues," : "backend");
+		return zv_err(-ENETDOWN, "zv_connect: queue %u is down: %s; try again later", q->index,
+			      q->host ? "no guest is attached yet, or it uses fewer queues"
+				      : "no backend is attached");
 	if (cid != q->session.peer_cid && (q->host || !cid_is_sibling(q, cid)))
 		return zv_err(-EHOSTUNREACH,
 			      "zv_connect: CID %llu cannot be reached from here: this device "

@@ -123,9 +123,10 @@ static int no_transport(const char *uri)
 
 	zv_transport_schemes(known, sizeof(known));
 	return zv_err(-EPROTONOSUPPORT,
-		      "zv_open: no transport for '%s': known are %s (those of libzvsock-host "
-		      "after zv_host_init() only)",
-		      uri, known);
+		      "zv_open: '%s' names no device: one begins with one of %s%s", uri, known,
+		      strncmp(uri, "host:", 5)
+			      ? ""
+			      : "; for host: link libzvsock-host, and call zv_host_init() first");
 }
 
 /* The caller has set the option, in a structure that may be older and smaller. */

@@ -380,12 +380,11 @@ static int wait_for(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 	}
 }
 
-/* zv_conn_wait after the argument checks: events, -EAGAIN when the time is over, -EINTR. */
-static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
+/* The end of a call that has worked on a queue which was @armed before: who sleeps on zv_fd relies
+ * on it. */
+static int done_armed(struct waiting *w, bool armed, int ret)
 {
 	struct zv_queue *q = w->queues[0];
-	bool armed = q->arm.state; /* who sleeps on zv_fd relies on it */
-	int ret = wait_for(w, c, wanted);
 
 	if (armed) {
 		queue_enter(q);
@@ -393,6 +392,49 @@ static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 		quiesce_leave(&q->tq->qs);
 	}
 	return done(w, ret);
+}
+
+/* zv_conn_wait after the argument checks: events, -EAGAIN when the time is over, -EINTR. */
+static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
+{
+	bool armed = w->queues[0]->arm.state;
+
+	return done_armed(w, armed, wait_for(w, c, wanted));
+}
+
+/* True: this side has memory for channels, and the peer has not learned of it yet. */
+static bool offer_pending(const struct zv_queue *q)
+{
+	const struct transport_region_ops *ops = q->dev->ops->regions;
+	struct ctrl_offer offer;
+
+	return !q->host && q->tq->up &&
+	       (q->peer.state == HELLO_OFF || q->peer.state == HELLO_WAIT) &&
+	       !(q->dev->opts.flags & (ZV_OPT_NO_CHANNEL | ZV_OPT_NO_HELLO)) && ops && ops->offer &&
+	       ops->offer(q->dev->t, q->index, &offer) == 0;
+}
+
+/*
+ * A connection that is requested before this side's memory has been offered has no channel. HELLO
+ * ends within its own time limit. 0, -EAGAIN when the time is over, -EINTR.
+ */
+static int offer_wait(struct waiting *w)
+{
+	struct zv_queue *q = w->queues[0];
+	bool armed = q->arm.state, pending = true;
+	int ret = 0;
+
+	while (!ret) {
+		if (quiesce_enter(&q->tq->qs)) {
+			queue_work(q);
+			pending = offer_pending(q);
+			quiesce_leave(&q->tq->qs);
+		}
+		if (!pending)
+			break;
+		ret = queue_woken(q) ? -EINTR : wait_more(w);
+	}
+	return done_armed(w, armed, ret);
 }
 
 int zv_conn_wait(struct zv_conn *conn, uint32_t events, uint64_t timeout_ns)
@@ -418,6 +460,15 @@ int zv_conn_wait(struct zv_conn *conn, uint32_t events, uint64_t timeout_ns)
 	return ret == -EAGAIN ? 0 : ret;
 }
 
+static int connect_failed(const struct zv_queue *q, uint64_t cid, uint32_t port, int err)
+{
+	int ret = err == -EAGAIN ? -ETIMEDOUT : err;
+
+	return zv_err(ret, "zv_connect_wait: port %u of CID %llu: %s%s", port,
+		      (unsigned long long)(cid ? cid : q->session.peer_cid), zv_strerror(ret),
+		      ret == -ECONNREFUSED ? ": nobody listens there, or it is not allowed" : "");
+}
+
 int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
 		    uint64_t timeout_ns, struct zv_conn **conn)
 {
@@ -428,6 +479,9 @@ int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_typ
 	if (!conn)
 		return zv_err(-EINVAL, "zv_connect_wait: conn must not be NULL");
 	*conn = NULL;
+	ret = q ? offer_wait(&w) : 0;
+	if (ret)
+		return connect_failed(q, cid, port, ret);
 	ret = zv_connect(q, cid, port, type, &c);
 	if (ret || !c)
 		return ret;
@@ -436,10 +490,9 @@ int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_typ
 		*conn = c;
 		return 0;
 	}
-	ret = ret > 0 ? c->err : ret == -EAGAIN ? -ETIMEDOUT : ret;
+	ret = ret > 0 ? c->err : ret;
 	(void)zv_conn_close(c);
-	return zv_err(ret, "zv_connect_wait: port %u of CID %llu: %s", port,
-		      (unsigned long long)(cid ? cid : q->session.peer_cid), zv_strerror(ret));
+	return connect_failed(q, cid, port, ret);
 }
 
 int zv_send_all(struct zv_conn *conn, const void *data, size_t len, uint32_t flags,

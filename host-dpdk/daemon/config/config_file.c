@@ -180,7 +180,8 @@ static int cannot_read(struct load *l, int err)
 		  err == EISDIR	  ? "name a file in it"
 		  : err == EINVAL ? "write the configuration to a file"
 		  : err == ENOENT
-			  ? "name the file with -c, or say what to serve with --guest or --device"
+			  ? "check the path, or say what to serve with --guest, --device or -s "
+			    "applications=PATH"
 			  : "see to it that zvsockd may read it");
 	return -err;
 }

@@ -39,8 +39,8 @@ static void die_denied(const char *path)
 			"%s: permission denied; be root, or in group \"%s\", which owns the socket",
 			path, g->gr_name);
 	ctl_die(CTL_NO_DAEMON,
-		"%s: permission denied; be root, or let the daemon's configuration (control group "
-		"and mode) admit you",
+		"%s: permission denied; be root, or set group and control_mode in [daemon] of the "
+		"configuration of zvsockd",
 		path);
 }
 

@@ -5,6 +5,7 @@
 #include "proto/ctrl/alive.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,6 +40,12 @@ static int start_guest(void **state)
 	guest = zf_zvsock_guest(GUEST, "a.sock,region=64M", 1);
 	return guest && zv_listen(guest, PORT, ZV_STREAM, 0) == 0 && zf_until(offered, NULL) ? 0
 											     : -1;
+}
+
+static int start_without(void **state)
+{
+	(void)state;
+	return cs_start(program, CONF_GUEST);
 }
 
 static struct cs_pair from_guest(void)
@@ -321,6 +328,58 @@ static void another_guests_loan_outlives_zvsockd(void **state)
 	assert_true(zf_until(cs_all_free, NULL));
 }
 
+/* A program that opens its device and connects at once. */
+struct hasty {
+	char uri[128];
+	struct zv_dev *dev;
+	struct zv_conn *c;
+	int err, connected; /* atomic */
+};
+
+static void *hasty_main(void *arg)
+{
+	const struct zv_opts opts = {.size = sizeof(opts), .queues = 1};
+	struct hasty *h = arg;
+
+	h->err = zv_open(&h->dev, h->uri, &opts);
+	if (!h->err)
+		h->err = zv_connect_wait(zv_queue(h->dev, 0), ZV_CID_HOST, PORT, ZV_STREAM,
+					 30000000000u, &h->c);
+	__atomic_store_n(&h->connected, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static bool has_connected(void *arg)
+{
+	return __atomic_load_n(&((struct hasty *)arg)->connected, __ATOMIC_ACQUIRE);
+}
+
+/* More than one attempt, because zvsockd does not wait for ever until a program has its end. */
+static void the_first_connection_has_a_channel(void **state)
+{
+	unsigned channels = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 5 && !channels; i++) {
+		struct hasty h = {0};
+		struct zf_conn *b;
+		pthread_t t;
+
+		snprintf(h.uri, sizeof(h.uri), "vhost-user:%sa.sock,region=16M", zf_dir);
+		assert_int_equal(pthread_create(&t, NULL, hasty_main, &h), 0);
+		b = zf_accept(cs_other, PORT);
+		assert_non_null(b);
+		assert_true(zf_until(has_connected, &h));
+		assert_int_equal(pthread_join(t, NULL), 0);
+		assert_int_equal(h.err, 0);
+		channels = cs_channels();
+		zv_conn_close(h.c);
+		zv_close(h.dev);
+		zf_close(b);
+	}
+	assert_int_equal(channels, 1);
+}
+
 int main(int argc, char **argv)
 {
 #define WITH_GUEST(test) cmocka_unit_test_setup_teardown(test, start_guest, cs_stop)
@@ -331,6 +390,8 @@ int main(int argc, char **argv)
 		WITH_GUEST(a_loan_outlives_zvsockd),
 		WITH_GUEST(another_guests_loan_outlives_zvsockd),
 		WITH_GUEST(regions_that_are_kept_are_few),
+		cmocka_unit_test_setup_teardown(the_first_connection_has_a_channel, start_without,
+						cs_stop),
 	};
 
 	if (argc < 2) {

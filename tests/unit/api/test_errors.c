@@ -130,7 +130,7 @@ static void test_arguments_and_limits(void **state)
 	FAILS(zv_close(P.guest), -EBUSY, "zv_close: ", "1 reserved");
 	zv_buf_cancel(g, buf, 1);
 	fake_new_session(false);
-	FAILS(zv_connect(P.g, 2, 1, ZV_STREAM, &none), -ENETDOWN, "zv_connect: ", "not running");
+	FAILS(zv_connect(P.g, 2, 1, ZV_STREAM, &none), -ENETDOWN, "zv_connect: ", "is down");
 	zv_conn_close(g);
 	zv_conn_close(h);
 }
