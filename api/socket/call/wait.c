@@ -476,9 +476,10 @@ int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_typ
 	struct zv_conn *c = NULL;
 	int ret;
 
+	if (conn)
+		*conn = NULL;
 	if (!q || !conn)
 		return zv_err(-EINVAL, "zv_connect_wait: queue and conn must not be NULL");
-	*conn = NULL;
 	ret = offer_wait(&w);
 	if (ret)
 		return connect_failed(q, cid, port, ret);
