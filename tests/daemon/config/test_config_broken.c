@@ -78,8 +78,8 @@ static void unreadable(void **state)
 		const char *said;
 	} t[] = {
 		{"/nonexistent/zvsock.conf", -ENOENT,
-		 "/nonexistent/zvsock.conf: cannot be read: No such file or directory; name the "
-		 "file"},
+		 "/nonexistent/zvsock.conf: cannot be read: No such file or directory; check "
+		 "the path"},
 		{"/", -EISDIR, "/: cannot be read: Is a directory; name a file in it"},
 		{"/dev/null/x", -ENOTDIR,
 		 "/dev/null/x: cannot be read: Not a directory; see to it"},
