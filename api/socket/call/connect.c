@@ -23,7 +23,8 @@ static int route_key(struct zv_queue *q, const struct route *r, struct conn_key 
 	int ret;
 
 	if (!q->tq->up)
-		return zv_err(-ENETDOWN, "zv_connect: queue %u is down: %s; try again later", q->index,
+		return zv_err(-ENETDOWN, "zv_connect: queue %u is down: %s; try again later",
+			      q->index,
 			      q->host ? "no guest is attached yet, or it uses fewer queues"
 				      : "no backend is attached");
 	if (cid != q->session.peer_cid && (q->host || !cid_is_sibling(q, cid)))
