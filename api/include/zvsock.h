@@ -490,11 +490,11 @@ ZV_API int zv_conn_wait(struct zv_conn *conn, uint32_t events, uint64_t timeout_
 
 /*
  * zv_connect, and waits for the result. If this side has memory for channels, it first waits until
- * the peer knows of it, for hello_timeout_ns at most, because a connection requested before has no
- * channel; after zv_connect, such a connection is copied. 0: *@conn is connected, and owned by the
- * caller until zv_conn_close. On failure *@conn is NULL and there is nothing to close: errors of
- * zv_connect; -ECONNREFUSED, -ECONNRESET; -ETIMEDOUT after @timeout_ns or connect_timeout_ns,
- * whichever is less; -EINTR: a signal, or zv_wake.
+ * the peer knows of it, for at most half of the time, because a connection requested before has no
+ * channel. 0: *@conn is connected, and owned by the caller until zv_conn_close. On failure *@conn
+ * is NULL and there is nothing to close: errors of zv_connect; -ECONNREFUSED, -ECONNRESET;
+ * -ETIMEDOUT after @timeout_ns, or connect_timeout_ns after the request, whichever is earlier;
+ * -EINTR: a signal, or zv_wake.
  */
 ZV_API int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
 			   uint64_t timeout_ns, struct zv_conn **conn);

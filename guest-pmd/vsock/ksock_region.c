@@ -82,8 +82,10 @@ static void look_later(struct ksock_queue *q, uint64_t now)
 					      .tv_nsec = (long)(q->look_ns % 1000000000u)}};
 	if (q->look_fd < 0) {
 		q->look_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-		if (q->look_fd >= 0)
-			(void)epoll_ctl(q->epfd, EPOLL_CTL_ADD, q->look_fd, &ev);
+		if (q->look_fd >= 0 && epoll_ctl(q->epfd, EPOLL_CTL_ADD, q->look_fd, &ev) < 0) {
+			(void)close(q->look_fd);
+			q->look_fd = -1;
+		}
 	}
 	if (q->look_fd >= 0)
 		(void)timerfd_settime(q->look_fd, TFD_TIMER_ABSTIME, &at, NULL);

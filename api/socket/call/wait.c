@@ -380,9 +380,8 @@ static int wait_for(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 	}
 }
 
-/* The end of a call that has worked on a queue which was @armed before: who sleeps on zv_fd relies
- * on it. */
-static int done_armed(struct waiting *w, bool armed, int ret)
+/* To be called after work on a queue that was @armed before: who sleeps on zv_fd relies on it. */
+static void arm_again(const struct waiting *w, bool armed)
 {
 	struct zv_queue *q = w->queues[0];
 
@@ -391,15 +390,16 @@ static int done_armed(struct waiting *w, bool armed, int ret)
 		queue_arm_again(q);
 		quiesce_leave(&q->tq->qs);
 	}
-	return done(w, ret);
 }
 
 /* zv_conn_wait after the argument checks: events, -EAGAIN when the time is over, -EINTR. */
 static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 {
 	bool armed = w->queues[0]->arm.state;
+	int ret = wait_for(w, c, wanted);
 
-	return done_armed(w, armed, wait_for(w, c, wanted));
+	arm_again(w, armed);
+	return done(w, ret);
 }
 
 /* True: this side has memory for channels, and the peer has not learned of it yet. */
@@ -415,15 +415,19 @@ static bool offer_pending(const struct zv_queue *q)
 }
 
 /*
- * A connection that is requested before this side's memory has been offered has no channel. HELLO
- * ends within its own time limit. 0, -EAGAIN when the time is over, -EINTR.
+ * A connection that is requested before this side's memory has been offered has no channel. Waits
+ * for that for at most half of the time, so that a peer which does not answer HELLO is reached
+ * without one. To be followed by done(). 0 or -EINTR.
  */
 static int offer_wait(struct waiting *w)
 {
 	struct zv_queue *q = w->queues[0];
+	const uint64_t all = w->timeout_ns, limit = q->dev->opts.connect_timeout_ns;
+	const uint64_t part = (all < limit ? all : limit) / 2, rest = all - part;
 	bool armed = q->arm.state, pending = true;
 	int ret = 0;
 
+	w->timeout_ns = part;
 	while (!ret) {
 		if (quiesce_enter(&q->tq->qs)) {
 			queue_work(q);
@@ -434,7 +438,11 @@ static int offer_wait(struct waiting *w)
 			break;
 		ret = queue_woken(q) ? -EINTR : wait_more(w);
 	}
-	return done_armed(w, armed, ret);
+	arm_again(w, armed);
+	w->timeout_ns = all;
+	if (w->deadline)
+		w->deadline = rest < UINT64_MAX - w->deadline ? w->deadline + rest : UINT64_MAX;
+	return ret == -EAGAIN ? 0 : ret;
 }
 
 int zv_conn_wait(struct zv_conn *conn, uint32_t events, uint64_t timeout_ns)
@@ -482,10 +490,10 @@ int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_typ
 		return zv_err(-EINVAL, "zv_connect_wait: queue and conn must not be NULL");
 	ret = offer_wait(&w);
 	if (ret)
-		return connect_failed(q, cid, port, ret);
+		return connect_failed(q, cid, port, done(&w, ret));
 	ret = zv_connect(q, cid, port, type, &c);
 	if (ret || !c)
-		return ret;
+		return done(&w, ret);
 	ret = conn_wait(&w, c, ZV_EV_CONNECT);
 	if (ret > 0 && !c->err) {
 		*conn = c;

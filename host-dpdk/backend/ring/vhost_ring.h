@@ -163,7 +163,7 @@ struct vhost_ring {
 	bool writable;		   /* direction of the ring */
 	uint8_t broken;		   /* enum vhost_ring_fault */
 	bool waits;		   /* the first chain waits for a translation: vhost_ring_waits() */
-	uint32_t max_pending;	   /* most chains the driver has ever had in the ring at once */
+	uint32_t max_pending;	   /* most chains ever seen in the ring at once */
 	uint32_t walked;	   /* descriptors that walk() has looked at; reset by the caller */
 	uint32_t lookups;	   /* lookups in the IOMMU table for the current chain */
 	uint64_t waits_since;	   /* iommu->changes when the wait began */

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static uint32_t timeout_ms = 5000; /* atomic */
+static uint32_t timeout_ms = 1000; /* atomic */
 
 uint64_t broker_timeout_ns(void)
 {

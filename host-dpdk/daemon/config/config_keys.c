@@ -43,7 +43,7 @@ const struct key cfg_daemon_keys[] = {
 	 .initial = 256u << 20},
 	{"channel_size", cfg_set_channel, D(channel_size), .min = 256u << 10, .max = 1u << 30},
 	{"channel_timeout_ms", cfg_set_u32, D(channel_timeout_ms), .min = 100, .max = 600000,
-	 .initial = 5000, .label = "channels", .words = "ms for the other end to map the memory"},
+	 .initial = 1000, .label = "channels", .words = "ms for the other end to map the memory"},
 	{"af_vsock", cfg_set_space, D(space.dir)},
 	{"af_vsock_mode", cfg_set_mode, D(space.mode), .max = 0777, .initial = 0660},
 	{"af_vsock_owner", cfg_set_owner, MEMBERS(cfg, space.uid, space.gid),

@@ -49,7 +49,7 @@ static unsigned mask_of(const struct acl *a, size_t n)
 	return 07;
 }
 
-/* Is the entry about @u? Those of the owner and of others: is asked for apart. */
+/* Is the entry about @u? The caller handles those of the owner and of others. */
 static bool concerns(const struct entry *e, const struct stat *st, const struct acl_user *u)
 {
 	switch (le16toh(e->tag)) {
@@ -118,6 +118,8 @@ bool acl_allows(const char *path, unsigned bits, const struct acl_user *u)
 
 	if (stat(path, &st) < 0)
 		return false;
+	if (u->uid == st.st_uid) /* for whom mode bits and ACL say the same */
+		return mode_allows(&st, bits, u);
 	if (!(st.st_mode & S_IRWXG)) /* with an empty mask the kernel does not look at the ACL */
 		return mode_allows(&st, bits, u);
 	a = acl_read(path, &len);

@@ -105,7 +105,8 @@
 #define LCORE_COUNTERS(X)                                                                          \
 	X(rounds, TRAFFIC, COUNTER, "turns over its queues")                                       \
 	X(sleeps, TRAFFIC, COUNTER, "sleeps in io_uring")                                          \
-	X(dgrams_lost, ERRORS, COUNTER, "datagrams of AF_VSOCK programs lost: no guest's")
+	X(dgrams_lost, ERRORS, COUNTER,                                                            \
+	  "datagrams of AF_VSOCK programs lost, and in no guest's counters")
 
 enum counter_group { COUNTER_TRAFFIC, COUNTER_CONNECTIONS, COUNTER_ERRORS, COUNTER_GROUPS };
 

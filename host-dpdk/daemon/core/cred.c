@@ -21,8 +21,10 @@ static bool groups_of(int fd, gid_t **gids, unsigned *n)
 	*n = 0;
 	*gids = NULL;
 	/* Fails and says how many bytes there are, unless there are none. They do not change. */
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0 || !len)
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0)
 		return true;
+	if (!len)
+		return false;
 	*gids = malloc(len);
 	if (!*gids || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, *gids, &len) < 0)
 		return false;

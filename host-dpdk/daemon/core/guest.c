@@ -46,7 +46,7 @@ static void log_fd_limit(const struct guest *g, uint32_t own, bool share)
 			 "its connections hold %u descriptors, which is all they may: "
 			 "refusing more; raise max_fds",
 			 g->max_fds);
-	else if (!share)
+	else if (!share && fds_available())
 		log_line(ZV_LOG_WARN, g->name,
 			 "its connections hold %u descriptors, as many as they leave for those of "
 			 "others: refusing more; raise the limit of open files (LimitNOFILE=, "

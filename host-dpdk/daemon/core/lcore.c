@@ -172,15 +172,14 @@ static void wait_for(struct lcore *lc, const bool *done, const char *name)
 	from = thread_time_now(lc->tid);
 	if (done_by(lc, done, start + LCORE_LATE_NS))
 		return;
-	for (unsigned i = 0; i < 2; i++) {
-		to = thread_time_now(lc->tid);
-		thread_time_text(&from, &to, what, sizeof(what));
-		log_line(ZV_LOG_WARN, NULL, "lcore %u has %s %llu ms (%s): %s", lc->number,
-			 i ? "answered after" : "not answered for",
-			 (unsigned long long)(to.at_ns - start) / 1000000, name, what);
-		while (!*done)
-			pthread_cond_wait(&lc->mail_done, &lc->mail_lock);
-	}
+	to = thread_time_now(lc->tid);
+	thread_time_text(&from, &to, what, sizeof(what));
+	log_line(ZV_LOG_WARN, NULL, "lcore %u has not answered for %llu ms (%s): %s", lc->number,
+		 (unsigned long long)(to.at_ns - start) / 1000000, name, what);
+	while (!*done)
+		pthread_cond_wait(&lc->mail_done, &lc->mail_lock);
+	log_line(ZV_LOG_WARN, NULL, "lcore %u has answered after %llu ms (%s)", lc->number,
+		 (unsigned long long)(now_ns() - start) / 1000000, name);
 }
 
 void lcore_call_named(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg,

@@ -45,7 +45,7 @@ static void defaults(void **state)
 	assert_int_equal(c->spin_us, 50);
 	assert_int_equal(c->log_level, ZV_LOG_INFO);
 	assert_int_equal(c->drain_ms, 5000);
-	assert_int_equal(c->channel_timeout_ms, 5000);
+	assert_int_equal(c->channel_timeout_ms, 1000);
 	assert_int_equal(c->max_fds, 0);
 	assert_string_equal(c->user, "");
 	assert_string_equal(c->control_path, "");
@@ -62,6 +62,8 @@ static void defaults(void **state)
 	assert_int_equal(g->max_conns, 65536);
 	assert_int_equal(g->programs, 64);
 	assert_int_equal(g->connect_timeout_ms, 2000);
+	/* Otherwise a connection that gets no channel would fail instead of being copied. */
+	assert_true(c->channel_timeout_ms < g->connect_timeout_ms);
 	assert_int_equal(g->socket_mode, 0600);
 	assert_int_equal(g->socket_uid, (uid_t)-1);
 	assert_int_equal(g->socket_gid, (gid_t)-1);

@@ -131,7 +131,9 @@ static void what_the_kernel_counts(void **state)
 	finish(&computes);
 	finish(&rival);
 	finish(&sleeps);
-	assert_false(thread_time_now(computes.tid).known);
+	/* It is listed for a moment after it has been joined. */
+	while (thread_time_now(computes.tid).known)
+		(void)usleep(1000);
 }
 
 int main(void)

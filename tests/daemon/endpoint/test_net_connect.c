@@ -88,8 +88,8 @@ static void slow_ones_are_limited(void **state)
 	cost = MS;
 	assert_true(ask_for(10 * (uint64_t)S) > 1000);
 	/* The stock, its share of the time, and one call of each queue that takes more than is
-	 * left. What is usual is not charged: a tenth. */
-	assert_in_range(cpu * 9 / 10, 10 * (uint64_t)S / CONNECT_SHARE / 2,
+	 * left. What is usual is not charged. */
+	assert_in_range(cpu / MS * (MS - CONNECT_USUAL_NS), 10 * (uint64_t)S / CONNECT_SHARE / 2,
 			CONNECT_STOCK_NS + 10 * (uint64_t)S / CONNECT_SHARE + 2 * MS);
 	/* The first ones of a guest that has been quiet are not refused, however long ago. */
 	now += 3600 * (uint64_t)S;

@@ -187,7 +187,7 @@ static void to_guest(struct av_space *s, uint32_t local_port, const struct dropi
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
-	if (!g) /* no longer: there is none that could count it */
+	if (!g) /* there is no such guest, so the lcore counts it */
 		lcore_dgram_lost(s->home);
 	if (here) /* [H] is this lcore: the queue is not removed before we return */
 		send_to_guest(&p, data);
@@ -281,6 +281,8 @@ static void from_app(const struct posted_dgram *d, const void *data)
 	}
 	if (p && p->to_cid)
 		at.cid = p->to_cid;
+	if (!av_is_local(d->space, at.cid)) /* CID 2 in a guest: its host would get the answers */
+		at.cid = ZV_CID_LOCAL;
 	from = (struct dropin_addr){at.cid, d->addr.peer_port};
 	to_port(d->space, d->gq, p, &at, &from, data, d->len);
 }

@@ -91,13 +91,9 @@ static bool has_label(struct av_port *p)
 /* The port for applications, under the lock: the address at which they listen. */
 static struct av_port *apps_port(const struct av_space *s, int sock_type, uint32_t port)
 {
-	struct av_port *p = NULL;
-
-	if (s->guests || s->cfg.apps)
-		p = av_port_at(s, sock_type, ZV_CID_HOST, port);
-	if (!p && s->cfg.apps)
-		p = av_port_at(s, sock_type, ZV_CID_LOCAL, port);
-	return p;
+	if (s->cfg.apps) /* at whichever CID of this machine */
+		return av_port_at(s, sock_type, UINT32_MAX, port);
+	return s->guests ? av_port_at(s, sock_type, ZV_CID_HOST, port) : NULL;
 }
 
 /* Under the lock: it was assigned to a program that has not bound its socket yet, as far as we have
@@ -449,7 +445,7 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 	if (!p)
 		return;
 	/* Again: an application may have begun to listen before the port was in the table. */
-	if (m->local.port != ZV_PORT_ANY && is_served(s, l.sock_type, &l.local, m)) {
+	if (is_served(s, l.sock_type, &l.local, m)) {
 		port_free(s, p);
 		return;
 	}

@@ -54,7 +54,9 @@ static bool find_from(const struct guest *g, const struct zv_conn_info *info,
 	*from = (struct dropin_addr){(uint32_t)info->peer_cid, info->peer_port};
 	if (!av_guest(g)->app)
 		return true;
-	from->cid = (uint32_t)info->local_cid; /* as between two programs */
+	from->cid = (uint32_t)info->local_cid;		   /* as between two programs */
+	if (from->cid != av_local_cid(av_guest(g)->space)) /* CID 2 in a guest is its host */
+		from->cid = ZV_CID_LOCAL;
 	for (unsigned i = 0; i < TRIES; i++) {
 		if (!is_of_another(g, from->port))
 			return true;

@@ -26,8 +26,9 @@ int net_connect(struct guest_queue *gq, int fd, const struct sockaddr *addr, soc
 	refill(gq, now_ns());
 	if (gq->connect_left <= 0) {
 		log_line(ZV_LOG_WARN, gq->guest->name,
-			 "its connections take the kernel too long: most local ports to their "
-			 "address are in use (sysctl net.ipv4.ip_local_port_range); refusing some");
+			 "its connections take the kernel too long, probably because most local "
+			 "ports to their address are in use (sysctl net.ipv4.ip_local_port_range); "
+			 "refusing some");
 		return -EADDRNOTAVAIL;
 	}
 	/* CPU time: the lcore may have lost its CPU meanwhile. */
