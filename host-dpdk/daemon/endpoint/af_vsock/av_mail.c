@@ -196,7 +196,7 @@ static void to_guest(struct av_space *s, uint32_t local_port, const struct dropi
 struct for_app {
 	struct av_space *space;
 	const struct av_port *port; /* of the sender */
-	struct posted_dgram p;
+	struct posted_dgram *p;
 	const void *data;
 	bool here;
 };
@@ -211,13 +211,13 @@ static void drop_refused(const struct for_app *f, struct guest *app)
 		log_line(ZV_LOG_INFO, app->name,
 			 "%s: a datagram of uid %u to port %u is dropped: only users who may "
 			 "attach an application reach one",
-			 s->cfg.sockets[AV_DGRAM], (unsigned)f->port->uid, f->p.addr.peer_port);
+			 s->cfg.sockets[AV_DGRAM], (unsigned)f->port->uid, f->p->addr.peer_port);
 }
 
 static void send_to_app(void *arg, struct guest *app, struct dgram_in_transit *in_transit)
 {
 	struct for_app *f = arg;
-	struct posted_dgram *p = &f->p;
+	struct posted_dgram *p = f->p;
 
 	if (!f->port->may_app) {
 		drop_refused(f, app);
@@ -234,17 +234,17 @@ static void send_to_app(void *arg, struct guest *app, struct dgram_in_transit *i
 static bool to_app(struct av_space *s, const struct av_port *p, uint32_t port, const void *data,
 		   uint32_t len)
 {
-	struct for_app f = {.space = s,
-			    .port = p,
-			    .p = {.space = s,
-				  .len = len,
-				  .addr = {.local_port = p->label.local.port, .peer_port = port}},
-			    .data = data};
+	struct posted_dgram d = {
+		.space = s,
+		.len = len,
+		.addr = {.local_port = p->label.local.port, .peer_port = port},
+	};
+	struct for_app f = {.space = s, .port = p, .p = &d, .data = data};
 
 	if (!app_port_datagram(port, send_to_app, &f))
 		return false;
 	if (f.here) /* [H] is this lcore: the queue is not removed before we return */
-		send_to_guest(&f.p, data);
+		send_to_guest(&d, data);
 	return true;
 }
 
