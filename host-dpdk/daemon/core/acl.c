@@ -22,7 +22,7 @@ struct acl {
 	struct entry entry[];
 };
 
-enum { USER_OBJ = 0x01, USER = 0x02, GROUP_OBJ = 0x04, GROUP = 0x08, MASK = 0x10, OTHER = 0x20 };
+enum { USER = 0x02, GROUP_OBJ = 0x04, GROUP = 0x08, MASK = 0x10, OTHER = 0x20 };
 
 static bool is_member(const struct acl_user *u, gid_t gid)
 {
@@ -49,12 +49,10 @@ static unsigned mask_of(const struct acl *a, size_t n)
 	return 07;
 }
 
-/* Is the entry about @u? The caller handles those of the owner and of others. */
+/* Is the entry about @u, who is not the owner? The one for all others is for the caller. */
 static bool concerns(const struct entry *e, const struct stat *st, const struct acl_user *u)
 {
 	switch (le16toh(e->tag)) {
-	case USER_OBJ:
-		return st->st_uid == u->uid;
 	case USER:
 		return le32toh(e->id) == u->uid;
 	case GROUP_OBJ:
@@ -66,8 +64,8 @@ static bool concerns(const struct entry *e, const struct stat *st, const struct 
 	}
 }
 
-/* Entries are in the order of their tags. The first one that concerns a user decides; of those for
- * groups, any that grants all. */
+/* For @u who is not the owner. Entries are in the order of their tags. The first one that concerns
+ * a user decides; of those for groups, any that grants all. */
 static bool acl_grants(const struct acl *a, size_t n, const struct stat *st, unsigned bits,
 		       const struct acl_user *u)
 {
@@ -82,8 +80,6 @@ static bool acl_grants(const struct acl *a, size_t n, const struct stat *st, uns
 			return !in_group && (perm & bits) == bits;
 		if (!concerns(e, st, u))
 			continue;
-		if (tag == USER_OBJ)
-			return (perm & bits) == bits;
 		if (tag == USER || (perm & mask & bits) == bits)
 			return (perm & mask & bits) == bits;
 		in_group = true;
