@@ -308,6 +308,18 @@ const char ds_conf[] = "applications = @apps\n"
 		       "cid = 3\n"
 		       "socket = @a.sock\n";
 
+struct zv_dev *ds_up_apps(const char *program, const char *conf, unsigned lcores, int *ask)
+{
+	struct zv_dev *app;
+
+	zf_keep_log = true;
+	if (!zf_start(program, conf, lcores) || chmod(zf_dir, 0711) < 0)
+		return NULL;
+	*ask = ds_ask();
+	app = zf_app(0, "apps", 2);
+	return *ask >= 0 && app && zf_logged("zvsockd .* is up") ? app : NULL;
+}
+
 struct zv_dev *ds_up(const char *program)
 {
 	struct zv_dev *dev;

@@ -12,6 +12,12 @@ extern const char *ds_space;
 /* A daemon with guest a, CID 3, whose port 80 is listened on: the guest's device; NULL. */
 extern const char ds_conf[];
 struct zv_dev *ds_up(const char *program);
+/* A daemon without guests, with a drop-in directory and applications, both of that mode. */
+#define DS_APPS_CONF(apps_mode, dir_mode)                                                          \
+	"applications = @apps\napplications_mode = " apps_mode "\n"                                \
+	"af_vsock = @\naf_vsock_mode = " dir_mode "\nlog_level = debug\n"
+/* That daemon, started: an application of two queues, and *ask, for questions; NULL. */
+struct zv_dev *ds_up_apps(const char *program, const char *conf, unsigned lcores, int *ask);
 /* The daemon still serves, and ends well. */
 bool ds_down(void);
 /* Connects to DIR/ask, as soon as that is there. -1: it never was. */

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,11 +28,6 @@
 #define OTHER	54321 /* a uid and a gid */
 #define LARGE	(300u << 10)
 
-/* Both may be used by everybody: each test of other users restricts one of them. */
-#define CONF(apps_mode, dir_mode)                                                                  \
-	"applications = @apps\napplications_mode = " apps_mode "\n"                                \
-	"af_vsock = @\naf_vsock_mode = " dir_mode "\nlog_level = debug\n"
-
 static const uint32_t cids[] = {ZV_CID_LOCAL, ZV_CID_HOST};
 static struct zv_dev *app;
 static const char *program, *self;
@@ -41,30 +35,27 @@ static int ask;
 
 static int up_with(const char *conf)
 {
-	zf_keep_log = true;
-	if (!zf_start(program, conf, 2) || chmod(zf_dir, 0711) < 0)
-		return -1;
-	ask = ds_ask();
-	app = zf_app(0, "apps", 2);
-	return ask >= 0 && app && zf_logged("zvsockd .* is up") ? 0 : -1;
+	app = ds_up_apps(program, conf, 2, &ask);
+	return app ? 0 : -1;
 }
 
+/* Both may be used by everybody: each test of other users restricts one of them. */
 static int up(void **state)
 {
 	(void)state;
-	return up_with(CONF("0666", "0666"));
+	return up_with(DS_APPS_CONF("0666", "0666"));
 }
 
 static int up_apps_closed(void **state)
 {
 	(void)state;
-	return up_with(CONF("0600", "0666"));
+	return up_with(DS_APPS_CONF("0600", "0666"));
 }
 
 static int up_dir_closed(void **state)
 {
 	(void)state;
-	return up_with(CONF("0666", "0600"));
+	return up_with(DS_APPS_CONF("0666", "0600"));
 }
 
 static int down(void **state)
@@ -396,7 +387,7 @@ static void a_reload_takes_the_directory_away(void **state)
 	assert_true(connected(&c));
 	fd = accept(listener, NULL, NULL);
 	assert_true(fd >= 0);
-	reload(CONF("0666", "0666") "drain_ms = 1\n"); /* nothing that concerns them */
+	reload(DS_APPS_CONF("0666", "0666") "drain_ms = 1\n"); /* nothing that concerns them */
 	assert_true(zf_send(c, "x", 1, 0));
 	assert_int_equal(program_recv(fd, &b, 1), 1);
 	/* Whether there are applications is not for a reload: those that there are stay. */
@@ -412,7 +403,7 @@ static void a_reload_takes_the_directory_away(void **state)
 	close(fd);
 	close(listener);
 	close(ask);
-	reload(CONF("0666", "0666"));
+	reload(DS_APPS_CONF("0666", "0666"));
 	ask = ds_ask();
 	listener = ds_listen(ask, SOCK_STREAM, CID_ANY, PORT, &bound);
 	assert_true(listener >= 0);

@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,10 +28,7 @@
 #define OTHER	54321 /* a uid and a gid */
 #define FLOOD	2000
 
-#define CONF(apps_mode, dir_mode)                                                                  \
-	"applications = @apps\napplications_mode = " apps_mode "\n"                                \
-	"af_vsock = @\naf_vsock_mode = " dir_mode "\nlog_level = debug\n"
-#define FOR_USERS(uids) CONF("0666", "0666") "application_users = " uids "\n"
+#define FOR_USERS(uids) DS_APPS_CONF("0666", "0666") "application_users = " uids "\n"
 
 static const uint32_t cids[] = {ZV_CID_LOCAL, ZV_CID_HOST};
 static struct zv_dev *app;
@@ -43,30 +39,27 @@ static char sent[DROPIN_DGRAM_MAX];
 
 static int up_with(const char *conf)
 {
-	zf_keep_log = true;
-	if (!zf_start(program, conf, lcores) || chmod(zf_dir, 0711) < 0)
-		return -1;
-	ask = ds_ask();
-	app = zf_app(0, "apps", 2);
-	return ask >= 0 && app && zf_logged("zvsockd .* is up") && zf_until(dg_ready, app) ? 0 : -1;
+	app = ds_up_apps(program, conf, lcores, &ask);
+	return app && zf_until(dg_ready, app) ? 0 : -1;
 }
 
+/* Both may be used by everybody: each test of other users restricts one of them. */
 static int up(void **state)
 {
 	(void)state;
-	return up_with(CONF("0666", "0666"));
+	return up_with(DS_APPS_CONF("0666", "0666"));
 }
 
 static int up_apps_closed(void **state)
 {
 	(void)state;
-	return up_with(CONF("0600", "0666"));
+	return up_with(DS_APPS_CONF("0600", "0666"));
 }
 
 static int up_dir_closed(void **state)
 {
 	(void)state;
-	return up_with(CONF("0666", "0600"));
+	return up_with(DS_APPS_CONF("0666", "0600"));
 }
 
 static int up_for_users(void **state)
