@@ -335,7 +335,7 @@ static void who_reads_no_answers_delays_nobody(void **state)
 	for (int idle = 0; idle < 20;) {
 		struct timespec t = {.tv_nsec = 5000000};
 
-		if (send(fd, &m, 12, MSG_DONTWAIT) == 12)
+		if (send(fd, &m, 12, MSG_DONTWAIT | MSG_NOSIGNAL) == 12)
 			idle = 0;
 		else
 			idle++, (void)nanosleep(&t, NULL);
@@ -392,7 +392,7 @@ static void a_flood_leaves_time_for_others(void **state)
 	}
 	for (int round = 0; round < 50; round++) {
 		for (int i = 0; i < 64; i++)
-			(void)send(fd, &m[i], 20, MSG_DONTWAIT);
+			(void)send(fd, &m[i], 20, MSG_DONTWAIT | MSG_NOSIGNAL);
 		serves(&dev[1]);
 	}
 	(void)close(fd);
