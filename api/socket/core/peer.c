@@ -31,6 +31,7 @@ static void set_state(struct zv_queue *q, enum peer_state state)
 void peer_reset(struct zv_queue *q)
 {
 	set_state(q, HELLO_OFF);
+	q->hello.events &= (uint8_t)~HELLO_EV_NONE; /* said of the former session */
 	q->peer.hello.caps = 0;
 	q->peer.hello_by = q->peer.retry_at = UINT64_MAX;
 	q->peer.retry_ns = 0;
@@ -39,7 +40,10 @@ void peer_reset(struct zv_queue *q)
 
 void peer_expected(struct zv_queue *q)
 {
-	q->peer.hello_by = UINT64_MAX;
+	if (q->host && q->peer.state != HELLO_OFF)
+		return; /* known to be plain: nobody waits for its HELLO again */
+	q->peer.hello_by =
+		q->host ? time_after(queue_clock(q), q->dev->opts.hello_timeout_ns) : UINT64_MAX;
 	set_state(q, HELLO_WAIT);
 }
 
@@ -78,14 +82,22 @@ void peer_on_hello(struct zv_queue *q)
 		       (unsigned long long)h->nonce);
 }
 
+static const char *why_it_ended(const struct zv_conn *c)
+{
+	if (c->err == -ETIMEDOUT)
+		return c->q->host ? "it does not take the answer to HELLO" : "no answer to HELLO";
+	return c->err == -ECONNREFUSED ? "HELLO refused" : "it has gone before HELLO was over";
+}
+
 void peer_hung_up(const struct zv_conn *c)
 {
 	struct zv_queue *q = c->q;
 
 	if (q->hello.conn != c) /* the guest has begun another */
 		return;
-	q->hello = (struct queue_hello){0};
-	peer_is_plain(q, c->err == -ETIMEDOUT ? "no answer to HELLO" : "HELLO refused");
+	q->hello = (struct queue_hello){.events = q->hello.events & HELLO_EV_GONE};
+	peer_is_plain(q, why_it_ended(c));
+	peer_has_no_channels(q);
 	q->peer.max_pkt = ZV_PLAIN_PKT;
 	queue_budgets_begin(q);
 	if (!q->peer.retry_ns)

@@ -57,6 +57,7 @@ static uint32_t own_caps(const struct zv_queue *q)
 static void peer_is_zvsock(struct zv_queue *q)
 {
 	peer_on_hello(q);
+	q->hello.events &= (uint8_t)~HELLO_EV_NONE;
 	if (!hello_channels(q))
 		peer_has_no_channels(q);
 	else if (q->host)
@@ -134,6 +135,7 @@ static void send_hello(struct zv_conn *c, unsigned type)
 	struct zv_queue *q = c->q;
 
 	q->hello.due = (uint8_t)type;
+	q->peer.hello_by = UINT64_MAX;
 	/* The answer, the peer's or ours, has the same time limit as the connection had. */
 	conn_timer_start(c, TIMER_HELLO, q->dev->opts.hello_timeout_ns);
 	hello_flush(q);

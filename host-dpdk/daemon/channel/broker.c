@@ -117,8 +117,10 @@ static enum broker_can hello_state(struct guest_queue *gq)
 	if (!(info.flags & ZV_DEV_CHANNELS))
 		return BROKER_NEVER;
 	/* If HELLO has not arrived on this queue, it will: it has on another, and all have the same
-	 * driver. */
-	return gq->broker && gq->broker->hello ? BROKER_CAN : BROKER_WAIT;
+	 * driver. Unless its time is over: then nobody waits until it has arrived. */
+	if (gq->broker && gq->broker->hello)
+		return BROKER_CAN;
+	return gq->no_channels ? BROKER_NEVER : BROKER_WAIT;
 }
 
 static struct broker *of_driver(struct guest_queue *gq)
@@ -190,6 +192,7 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 	struct broker *b = of_driver(gq);
 	struct region *r;
 
+	gq->no_channels = false;
 	if (!b)
 		return;
 	if (b->hello && b->nonce != nonce) {
@@ -216,12 +219,21 @@ static void on_gone(struct guest_queue *gq)
 {
 	struct broker *b = gq->broker;
 
+	gq->no_channels = false;
 	reach_driver_gone(gq->guest, b && b->hello ? b->nonce : 0); /* 0: offered by programs */
 	if (!b)
 		return;
 	release_all(b);
 	known_begin(b);
 	b->hello = false;
+}
+
+/* Whoever connects from now on does not wait for the driver's HELLO. */
+static void on_none(struct guest_queue *gq)
+{
+	gq->no_channels = true;
+	if (gq->broker)
+		broker_wake_waiters(gq->broker);
 }
 
 /* Only one offer is accepted per session of a queue, so that a driver cannot have memory mapped as
@@ -329,8 +341,8 @@ void broker_poll(struct guest_queue *gq)
 			on_hello(gq, m.nonce);
 		else if (m.what == ZV_BROKER_GONE)
 			on_gone(gq);
-		else if (m.what == ZV_BROKER_NONE && gq->broker)
-			broker_wake_waiters(gq->broker);
+		else if (m.what == ZV_BROKER_NONE)
+			on_none(gq);
 		else if (gq->broker) /* there was no memory for a broker at HELLO */
 			broker_on_msg(gq->broker, &m);
 	}

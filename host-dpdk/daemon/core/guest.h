@@ -37,6 +37,7 @@ struct guest_queue {
 	bool ending;	       /* [L] being removed: no connection moves to another queue */
 	struct broker *broker; /* [L] for channels: channel/broker.h */
 	bool polling;	       /* [L] broker_poll() is running */
+	bool no_channels;      /* [L] its driver has none, or has not said HELLO in time */
 	struct broker *programs_brokers; /* [L] brokers of programs of the guest */
 	struct broker *closing_brokers;	 /* [L] ... that are closed and not yet freed */
 	struct claims *claims;		 /* [L] claims of programs: channel/claims.h; NULL: none */

@@ -241,6 +241,10 @@ static void without_hello_there_is_no_channel(void **state)
 	/* With them: it has said so on a queue of another lcore, which has not heard of it yet. */
 	peer_flags = ZV_DEV_CHANNELS;
 	assert_int_equal(can(own), BROKER_WAIT);
+	say(&(struct zv_broker_msg){.what = ZV_BROKER_NONE}); /* it keeps this queue waiting */
+	assert_int_equal(can(own), BROKER_NEVER);
+	hello(1);
+	assert_int_equal(can(own), BROKER_WAIT);
 }
 
 static void a_region_can_be_declined(void **state)

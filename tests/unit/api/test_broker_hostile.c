@@ -2,6 +2,7 @@
 /* A broker and a driver that say to each other what they must not. */
 #include "broker_fix.h"
 
+#include "proto/ctrl/hello.h"
 #include "socket/chan/grant.h"
 #include "socket/core/state.h"
 
@@ -61,6 +62,7 @@ static void a_driver_says_only_what_drivers_say(void **state)
 		pump();
 		broker_expect_none(0);
 		assert_int_equal(stats(P.h).rx_bad_state, bad + 1);
+		(void)broker_expect(0, ZV_BROKER_NONE);
 		assert_int_equal(zv_region_forget(P.h, 1), -EOPNOTSUPP); /* it runs plain */
 		fake_new_session(true);
 		pump();
@@ -334,6 +336,123 @@ static void a_connection_that_has_begun_gets_no_grant(void **state)
 	assert_int_equal(zv_conn_grant(NULL, &gr), -EINVAL);
 }
 
+/* ---- control connections that say nothing ---- */
+
+static enum zv_peer_kind peer_of_host(void)
+{
+	struct zv_dev_info info = {.size = sizeof(info)};
+
+	assert_int_equal(zv_dev_info(P.host, &info), 0);
+	return (enum zv_peer_kind)info.peer;
+}
+
+/* The driver of queue 0 opens or resets a control connection from @port; the host polls. */
+static void ctrl_conn(unsigned op, uint32_t port)
+{
+	struct vsock_hdr h = {.src_cid = FAKE_CID,
+			      .dst_cid = VSOCK_CID_HOST,
+			      .src_port = port,
+			      .dst_port = ZV_CTRL_PORT,
+			      .type = ZV_STREAM,
+			      .op = (uint16_t)op,
+			      .buf_alloc = 65536};
+	struct zv_event ev;
+
+	assert_int_equal(fake_inject(ZV_ROLE_HOST, 0, &h, NULL), 0);
+	(void)zv_poll(P.h, &ev, 1);
+}
+
+/* A session of queue 0 in which the test is the driver. */
+static void a_silent_driver(uint64_t hello_timeout_ns)
+{
+	P.host->opts.hello_timeout_ns = UINT64_MAX / 4;
+	fake_new_session(true);
+	assert_int_equal(peer_of_host(), ZV_PEER_ZVSOCK); /* of the former session */
+	for (unsigned i = 0; i < 2; i++) {
+		(void)zv_poll(zv_queue(P.host, i), &(struct zv_event){0}, 1);
+		fake_drain(ZV_ROLE_GUEST, i);
+	}
+	assert_int_equal(peer_of_host(), ZV_PEER_UNKNOWN);
+	P.host->opts.hello_timeout_ns = hello_timeout_ns;
+	ctrl_conn(VSOCK_OP_REQUEST, 600);
+}
+
+static void wait_until_plain(void)
+{
+	struct zv_event ev;
+
+	for (unsigned i = 0; i < 1000000 && peer_of_host() == ZV_PEER_UNKNOWN; i++)
+		(void)zv_poll(P.h, &ev, 1);
+	assert_int_equal(peer_of_host(), ZV_PEER_PLAIN);
+}
+
+/* Whoever waits for the HELLO of a control connection does so once a session, not each time. */
+static void a_silent_control_connection_is_waited_for_once(void **state)
+{
+	(void)state;
+	(void)broker_expect(0, ZV_BROKER_HELLO);
+	a_silent_driver(1);
+	wait_until_plain();
+	(void)broker_expect(0, ZV_BROKER_NONE);
+	for (uint32_t port = 601; port < 610; port++) {
+		P.host->opts.hello_timeout_ns = UINT64_MAX / 4;
+		ctrl_conn(VSOCK_OP_REQUEST, port);
+		assert_int_equal(peer_of_host(), ZV_PEER_PLAIN);
+	}
+}
+
+static void say_hello(uint32_t port)
+{
+	const struct hello hello = {.type = CTRL_HELLO,
+				    .version = ZV_CTRL_VERSION,
+				    .nonce = 77,
+				    .npairs = 2,
+				    .caps = ZV_CAP_CHANNEL,
+				    .max_pkt = 65536};
+	struct vsock_hdr h = {.src_cid = FAKE_CID,
+			      .dst_cid = VSOCK_CID_HOST,
+			      .src_port = port,
+			      .dst_port = ZV_CTRL_PORT,
+			      .len = HELLO_WIRE_LEN,
+			      .type = ZV_STREAM,
+			      .op = VSOCK_OP_RW,
+			      .buf_alloc = 65536};
+	struct zv_event ev;
+	uint8_t wire[HELLO_WIRE_LEN];
+
+	hello_put(wire, &hello);
+	assert_int_equal(fake_inject(ZV_ROLE_HOST, 0, &h, wire), 0);
+	for (unsigned i = 0; i < 8; i++)
+		(void)zv_poll(P.h, &ev, 1);
+}
+
+static void a_late_hello_is_one(void **state)
+{
+	(void)state;
+	(void)broker_expect(0, ZV_BROKER_HELLO);
+	a_silent_driver(1);
+	wait_until_plain();
+	P.host->opts.hello_timeout_ns = UINT64_MAX / 4;
+	say_hello(600);
+	assert_int_equal(peer_of_host(), ZV_PEER_ZVSOCK);
+	/* What was said before it no longer holds, whether it was fetched or not. */
+	assert_true(broker_expect(0, ZV_BROKER_HELLO).nonce == 77);
+	broker_expect_none(0);
+}
+
+/* Not "refused": nobody has. */
+static void who_hangs_up_before_hello_has_no_channels(void **state)
+{
+	(void)state;
+	(void)broker_expect(0, ZV_BROKER_HELLO);
+	a_silent_driver(UINT64_MAX / 4);
+	assert_int_equal(peer_of_host(), ZV_PEER_UNKNOWN);
+	ctrl_conn(VSOCK_OP_RST, 600);
+	assert_int_equal(peer_of_host(), ZV_PEER_PLAIN);
+	(void)broker_expect(0, ZV_BROKER_NONE);
+	broker_expect_none(0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, broker_setup, broker_teardown)
@@ -352,6 +471,9 @@ int main(void)
 		T(grants_without_a_request_have_a_limit),
 		T(packets_on_a_granted_connection_reset_it),
 		T(a_connection_that_has_begun_gets_no_grant),
+		T(a_silent_control_connection_is_waited_for_once),
+		T(a_late_hello_is_one),
+		T(who_hangs_up_before_hello_has_no_channels),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
