@@ -2,17 +2,18 @@
 /* Theory in linger.h. */
 #include "linger.h"
 
+#include "flow.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#define LINGER_NS   10000000000u /* 10 s */
-#define LINGER_STEP (1u << 20)	 /* bytes discarded at a time */
+#define LINGER_NS 10000000000u /* 10 s */
 
 struct linger_sock {
-	struct conn_owner owner; /* first */
+	struct flow f; /* first; it has no connection, but takes its turn with those that have */
 	struct io_op poll;
 	struct lcore_timer timer;
 	int fd; /* -1: closed; freed when the poll has ended */
@@ -20,33 +21,46 @@ struct linger_sock {
 
 static struct io *io_of(const struct linger_sock *l)
 {
-	return lcore_io(l->owner.gq->lc);
+	return lcore_io(l->f.owner.gq->lc);
 }
 
 static void end(struct linger_sock *l)
 {
 	if (l->fd >= 0) {
-		lcore_timer_stop(l->owner.gq->lc, &l->timer);
+		flow_close(&l->f, false);
+		lcore_timer_stop(l->f.owner.gq->lc, &l->timer);
 		io_cancel(io_of(l), &l->poll);
 		io_close_fd(io_of(l), l->fd);
-		guest_fd_put(l->owner.gq);
+		guest_fd_put(l->f.owner.gq);
 		l->fd = -1;
 	}
 	if (l->poll.pending)
 		return;
-	conn_owner_remove(&l->owner);
+	conn_owner_remove(&l->f.owner);
 	free(l);
 }
 
+/* What arrives is up to a host program, and has its share of a round like all payload. */
 static void drain(struct linger_sock *l)
 {
-	/* With MSG_TRUNC, TCP discards the data without a buffer. */
-	ssize_t n = recv(l->fd, NULL, LINGER_STEP, MSG_TRUNC | MSG_DONTWAIT);
+	uint32_t most = flow_may(&l->f);
+	ssize_t n;
 
+	if (!most)
+		return; /* resume() */
+	/* With MSG_TRUNC, TCP discards the data without a buffer. */
+	n = recv(l->fd, NULL, most, MSG_TRUNC | MSG_DONTWAIT);
+	if (n > 0)
+		(void)flow_moved(&l->f, (uint32_t)n);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 		end(l);
 	else
 		io_poll(io_of(l), &l->poll, l->fd, POLLIN);
+}
+
+static void resume(struct lcore_work *w)
+{
+	drain((struct linger_sock *)(void *)flow_of_work(w));
 }
 
 static void polled(struct io_op *op, int res, uint32_t flags)
@@ -90,9 +104,9 @@ void linger_start(struct guest_queue *gq, int fd)
 	l->fd = fd;
 	l->poll.done = polled;
 	l->timer.expired = expired;
-	l->owner.event = owner_event;
-	l->owner.abort = owner_abort;
-	conn_owner_add(&l->owner, gq);
+	l->f.owner.event = owner_event;
+	l->f.owner.abort = owner_abort;
+	flow_init(&l->f, gq, NULL, NULL, resume);
 	lcore_timer_start(gq->lc, &l->timer, LINGER_NS);
 	(void)shutdown(fd, SHUT_WR);
 	drain(l);
