@@ -6,6 +6,7 @@
 #include "endpoint/af_vsock/av.h"
 #include "lcore_works.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,6 +61,22 @@ int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	binds++;
 	return __real_bind(fd, addr, len);
+}
+
+/* ---- applications ---- */
+
+static unsigned in_between; /* how often one begins to listen on a port that was just found free */
+
+bool __wrap_app_port_listened(uint32_t port, bool dgram, const struct guest *except);
+
+bool __wrap_app_port_listened(uint32_t port, bool dgram, const struct guest *except)
+{
+	(void)dgram;
+	(void)except;
+	if (!in_between || !av_port_at(&space, SOCK_STREAM, UINT32_MAX, port))
+		return false;
+	in_between--;
+	return true;
 }
 
 /* ---- a space without guests ---- */
@@ -204,12 +221,41 @@ static void a_question_looks_at_few_ports(void **state)
 	close(ask);
 }
 
+/* Who asks for any port gets another one if an application begins to listen on the first. */
+static void another_port_is_tried(void **state)
+{
+	struct dropin_msg m;
+	int fd, ask = asks(0);
+
+	(void)state;
+	space.cfg.apps = true;
+	in_between = 1;
+	fd = bound(ask, ZV_PORT_ANY);
+	assert_int_equal(in_between, 0);
+	assert_int_equal(space.n_ports, 1);
+	lcore_works_round();
+	/* Not for ever, and what was tried is free again. */
+	in_between = 1000;
+	dropin_msg_init(&m, DROPIN_BIND);
+	m.sock_type = SOCK_STREAM;
+	m.local = (struct dropin_addr){UINT32_MAX, ZV_PORT_ANY};
+	assert_int_equal(send(ask, &m, sizeof(m), 0), sizeof(m));
+	av_turn(TAILQ_FIRST(&space.asks));
+	assert_int_equal(recv(ask, &m, sizeof(m), 0), sizeof(m));
+	assert_int_equal(m.result, -EADDRINUSE);
+	assert_int_equal(space.n_ports, 1);
+	in_between = 0;
+	close(fd);
+	close(ask);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(work_of_a_round_is_bounded, up, down),
 		cmocka_unit_test_setup_teardown(each_user_has_turns, up, down),
 		cmocka_unit_test_setup_teardown(a_question_looks_at_few_ports, up, down),
+		cmocka_unit_test_setup_teardown(another_port_is_tried, up, down),
 	};
 
 	return cmocka_run_group_tests_name("av_work", tests, NULL, NULL);

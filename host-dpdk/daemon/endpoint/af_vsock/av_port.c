@@ -23,6 +23,7 @@
 
 #define CID_ANY	      UINT32_MAX
 #define TRIES	      24u	    /* as in the kernel's vsock */
+#define ANY_TRIES     3u	    /* ports of zvsockd's choice that others may take meanwhile */
 #define SWEPT	      4u	    /* ports checked with each BIND */
 #define SWEPT_INBOXES 16u	    /* ports checked at each timer tick for datagrams */
 #define SETTLED_NS    1000000000ull /* time after BIND in which a port is not checked */
@@ -419,36 +420,52 @@ void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid
 		port_free(s, p);
 }
 
-void av_bind(struct av_ask *a, struct dropin_msg *m)
+/* Assigns the port of @l to @a. NULL: *m says why not. */
+static struct av_port *bind_at(struct av_ask *a, struct dropin_label *l, struct dropin_msg *m)
 {
 	struct av_space *s = a->space;
-	struct dropin_label l = {.view = 'P', .sock_type = m->sock_type, .local = m->local};
 	struct av_port *p;
 
-	sweep(s, a);
+	if (m->local.port != ZV_PORT_ANY && taken(s, a, l->sock_type, &l->local)) {
+		av_refuse(m, -EADDRINUSE, "port %u is bound already: zvsockctl ss shows by whom",
+			  l->local.port);
+		return NULL;
+	}
+	if (m->local.port != ZV_PORT_ANY && is_served(s, l->sock_type, &l->local, m))
+		return NULL;
+	l->token[0] = av_random(s);
+	l->token[1] = av_random(s);
+	p = assign_port(a, l, m);
+	/* Again: an application may have begun to listen before the port was in the table. */
+	if (p && is_served(s, l->sock_type, &l->local, m)) {
+		port_free(s, p);
+		return NULL;
+	}
+	return p;
+}
+
+void av_bind(struct av_ask *a, struct dropin_msg *m)
+{
+	struct dropin_label l = {.view = 'P', .sock_type = m->sock_type, .local = m->local};
+	const bool any = l.local.port == ZV_PORT_ANY;
+	const struct dropin_msg asked = *m;
+	struct av_port *p = NULL;
+
+	sweep(a->space, a);
 	if (!connectible(m) || !may(a, &l.local, m))
 		return;
-	if (l.local.port == ZV_PORT_ANY && !choose(a, l.sock_type, &l.local)) {
-		av_refuse(m, -EADDRNOTAVAIL, "no port is free");
-		return;
+	for (unsigned left = any ? ANY_TRIES : 1; left && !p; left--) {
+		*m = asked;
+		if (any && !choose(a, l.sock_type, &l.local)) {
+			av_refuse(m, -EADDRNOTAVAIL, "no port is free");
+			return;
+		}
+		p = bind_at(a, &l, m);
+		if (!p && m->result != -EADDRINUSE)
+			return;
 	}
-	if (m->local.port != ZV_PORT_ANY && taken(s, a, l.sock_type, &l.local)) {
-		av_refuse(m, -EADDRINUSE, "port %u is bound already: zvsockctl ss shows by whom",
-			  l.local.port);
-		return;
-	}
-	if (m->local.port != ZV_PORT_ANY && is_served(s, l.sock_type, &l.local, m))
-		return;
-	l.token[0] = av_random(s);
-	l.token[1] = av_random(s);
-	p = assign_port(a, &l, m);
 	if (!p)
 		return;
-	/* Again: an application may have begun to listen before the port was in the table. */
-	if (is_served(s, l.sock_type, &l.local, m)) {
-		port_free(s, p);
-		return;
-	}
 	if (p->inbox)
 		av_dgram_admit(a, p);
 	m->local = l.local;
