@@ -82,17 +82,32 @@ int di_dgram_bound(struct di *d, const char label[static DROPIN_LABEL])
 	return rc == -EINVAL ? -EADDRNOTAVAIL : rc;
 }
 
-/* Binds the socket to a port if it is not bound, as the kernel does. */
+static void pause_ms(long ms)
+{
+	(void)di_sys(SYS_ppoll, 0, 0, (long)&(struct timespec){.tv_nsec = ms * 1000000}, 0, 0);
+}
+
+/* Binds the socket to a port if it is not bound, as the kernel does. Of threads that send at the
+ * same time one binds it; the others have the port as well. */
 static int autobind(struct di *d, int fd, struct di_labels *w)
 {
 	const struct sockaddr_vm any = di_vm_address(VMADDR_CID_ANY, VMADDR_PORT_ANY);
-	int rc;
+	const int64_t deadline = di_sys_now_ms() + DI_ANSWER_TIMEOUT_MS;
+	int rc, known;
 
 	if (w->has_own)
 		return 0;
 	rc = di_bind(d, fd, &any);
-	/* -EINVAL: another thread has bound it */
-	return rc < 0 && rc != -EINVAL ? rc : di_labels(fd, w);
+	if (rc < 0 && rc != -EINVAL) /* -EINVAL: another thread binds it, or has */
+		return rc;
+	for (;;) {
+		known = di_labels(fd, w);
+		if (known < 0 || w->has_own)
+			return known;
+		if (di_sys_now_ms() > deadline)
+			return rc;
+		pause_ms(CHECK_MS);
+	}
 }
 
 static int disconnect(int fd)
@@ -164,8 +179,7 @@ static int reach(struct di *d, const struct di_labels *w, uint32_t cid, bool non
 		rc = di_ask_now(d, &m);
 		if (rc != -EAGAIN || nonblock || di_sys_now_ms() > deadline)
 			break;
-		(void)di_sys(SYS_ppoll, 0, 0,
-			     (long)&(struct timespec){.tv_nsec = CHECK_MS * 1000000}, 0, 0);
+		pause_ms(CHECK_MS);
 	}
 	if (!rc)
 		atomic_store_explicit(known,

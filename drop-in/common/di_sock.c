@@ -288,6 +288,8 @@ int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr)
 		return rc == -ETIMEDOUT ? -ENODEV : rc;
 	if (mark.type == SOCK_DGRAM)
 		rc = di_dgram_guard(fd, m.bytes);
+	if (rc == -EPERM) /* another thread has set its filter, and binds the socket next */
+		rc = -EINVAL;
 	if (!rc)
 		rc = di_sys_bind(fd, &un, di_label_name(m.label, &un));
 	if (!rc)

@@ -12,6 +12,7 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 
 from dropin_prog import ANY, LIMIT, VSOCK, fails, run_named
 
@@ -270,6 +271,30 @@ def flood(cid, port, count):
     s = new()
     for _ in range(count):
         s.sendto(b'x' * 8000, (cid, port))
+
+
+def threads_send_first(cid, port, rounds):
+    """Threads that send on one unbound socket at the same time: each is as if it were alone."""
+    for _ in range(rounds):
+        s, names = new(), set()
+        begin = threading.Barrier(4)
+        failed = []
+
+        def one(s=s, names=names, begin=begin, failed=failed):
+            begin.wait()
+            try:
+                s.sendto(b'x', (cid, port))
+                names.add(s.getsockname())
+            except OSError as e:
+                failed.append(e)
+
+        threads = [threading.Thread(target=one) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not failed and len(names) == 1, (failed, names)
+        s.close()
 
 
 def connected_to_killed(cid, port):

@@ -276,6 +276,15 @@ def zvsockd_is_killed(w):
 
 
 @case
+def threads_send_first(w):
+    """The socket gets one port, whichever of them is first."""
+    pair = Pair(w)
+    p = serve(pair.host, 'never_reads', PORT, stdin=subprocess.PIPE)
+    run(pair.host, 'threads_send_first', 1, PORT, 20)
+    p.communicate(b'', timeout=LIMIT)
+
+
+@case
 def zvsockctl_lists_them(w):
     pair = Pair(w)
     p = serve(pair.host, 'echo', PORT)
