@@ -54,8 +54,9 @@ def parser():
     return p
 
 
-def parse(argv):
-    p = parser()
+def parse(argv, p=None):
+    """Options from @argv, checked. @p: parser(), which somebody has added options to."""
+    p = p or parser()
     o = p.parse_args(argv)
     if not 0.001 <= o.duration <= 60:
         p.error('--duration takes seconds from 0.001 to 60')
@@ -63,7 +64,7 @@ def parse(argv):
         p.error('--rounds takes a number from 1 to 100')
     ncpus = len(os.sched_getaffinity(0))
     o.cpus = o.cpus or (['2cpu', '1cpu'] if ncpus >= 2 else ['1cpu'])
-    if bad := [c for c in o.cpus if c not in sections.PLACES]:
+    if bad := [c for c in o.cpus if c not in sections.PINNING]:
         p.error(f'--cpus takes 1cpu, 2cpu and free with commas, not {bad[0]!r}')
     if o.quick:
         o.rounds = min(o.rounds, 3)
@@ -198,7 +199,7 @@ def facts(head):
     return out + ([('peers', head['peers'])] if head['peers'] else []) + [('drawn by', plots.version() or 'no gnuplot')]
 
 
-REFERENCES = (('zvsock', 'zero-copy'), ('zvsock-relay', 'zero-copy'), ('vhost-kernel', 'zero-copy'))
+REFERENCES = (('zvsock', 'zero-copy'), ('zvsock-relay', 'zero-copy'), ('vhost-kernel', 'zero-copy'), ('stock-zvsockd', ''))
 
 
 def tables(got, options):

@@ -25,17 +25,9 @@ def key_of(part, run):
                run['queues'], run.get('conns', run.get('in_flight', 0)))
 
 
-def cpu_seconds(run):
-    """Of all processes that the run needed."""
-    return sum(run['cpu_s'].values())
-
-
-def cpu_per_gb(run):
-    return cpu_seconds(run) / run['bytes'] * GB if run.get('bytes') else None
-
-
-def cpu_per_million(run):
-    return cpu_seconds(run) / run['messages'] * 1e6 if run.get('messages') else None
+def cpu_per(run, unit, what):
+    """CPU seconds of all processes for @unit of @what ('bytes', 'messages'); None: not known."""
+    return sum(run['cpu_s'].values()) / run[what] * unit if run.get(what) and run['cpu_s'] else None
 
 
 METRICS = {
@@ -45,8 +37,8 @@ METRICS = {
     'rtt_p50_us': lambda r: r['rtt_ns']['p50'] / 1e3 if 'rtt_ns' in r else None,
     'rtt_p99_us': lambda r: r['rtt_ns']['p99'] / 1e3 if 'rtt_ns' in r else None,
     'rtt_p999_us': lambda r: r['rtt_ns']['p999'] / 1e3 if 'rtt_ns' in r else None,
-    'cpu_s_per_gb': cpu_per_gb,
-    'cpu_s_per_million': cpu_per_million,
+    'cpu_s_per_gb': lambda r: cpu_per(r, GB, 'bytes'),
+    'cpu_s_per_million': lambda r: cpu_per(r, 1e6, 'messages'),
 }
 LESS_IS_BETTER = {'rtt_p50_us', 'rtt_p99_us', 'rtt_p999_us', 'cpu_s_per_gb', 'cpu_s_per_million'}
 

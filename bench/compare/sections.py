@@ -29,7 +29,10 @@ def steps(options):
     return out
 
 
-PLACES = {'1cpu': 'both sides on one CPU', '2cpu': 'one CPU each', 'free': 'not pinned'}
+PINNING = {'1cpu': 'both sides on one CPU', '2cpu': 'one CPU each', 'free': 'not pinned'}
+# Of rows that ran in a guest of the VM that all others ran in.
+NESTED = 'nested'
+PLACES = {**PINNING, NESTED: 'a stock guest inside the VM'}
 NO_PEER = {'raw', 'raw-split', 'raw-packed'}  # nobody's transport: no part of CPU figures
 
 

@@ -158,9 +158,9 @@ class Agent:
     def attach_agent(self, line):
         self.line, self.stream = line, Stream(line.fileno())
 
-    def wait_ready(self):
+    def wait_ready(self, limit=LIMIT):
         """The agent's first word; what an earlier life of the guest has left unsaid is skipped."""
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + limit
         while (line := self.stream.line(deadline)) is not None:
             if (m := re.search(r'ready (\S+)$', line)):
                 self.log.write(f'[driver] guest up: kernel {m.group(1)}, {self.memory}\n')
@@ -211,13 +211,13 @@ class Agent:
 
 class Guest(Agent):
     """A VM. @devices: QEMU arguments. @reboots: a reset is no end (nor is a panic).
-    @boot: more of the kernel's command line. @halves: see Memory. @qemu: how it is started.
+    @boot: more of the kernel's command line. @halves: see Memory. @qemu: how it is started. @smp: its CPUs.
 
     QEMU runs when the constructor returns; wait_ready() waits for the system in it.
     """
 
     def __init__(self, owner, folder, log, kernel, ramdisk, devices,
-                 reboots=False, memory=256, room=0, boot='', halves=False, qemu=(QEMU,)):
+                 reboots=False, memory=256, room=0, boot='', halves=False, qemu=(QEMU,), smp=SMP):
         super().__init__(log)
         where = tempfile.mktemp(suffix='.agent', dir=folder)
         qmp = tempfile.mktemp(suffix='.qmp', dir=folder)
@@ -230,7 +230,7 @@ class Guest(Agent):
             self.vmm = Process(owner, [
                 *qemu, '-nodefaults', '-no-user-config', '-display', 'none', *memory.args,
                 *([] if reboots else ['-no-reboot']),
-                '-cpu', CPU, '-smp', SMP, '-kernel', kernel.image, '-initrd', ramdisk,
+                '-cpu', CPU, '-smp', smp, '-kernel', kernel.image, '-initrd', ramdisk,
                 '-append', f'{BOOT} {boot}', '-qmp', f'unix:{qmp},server=on,wait=off',
                 '-chardev', f'file,id=console,path={log.path},append=on', '-serial',
                 'chardev:console', '-device', 'virtio-serial-pci', '-chardev',

@@ -201,8 +201,8 @@ def module_bytes(path):
     return lzma.decompress(data) if path.endswith('.xz') else data
 
 
-def build(kernel, programs, path, modules=MODULES, dynamic=PROGRAMS):
-    """Writes a RAM disk for @kernel to @path, with @programs (static) and @dynamic ones in /bin."""
+def build(kernel, programs, path, modules=MODULES, dynamic=PROGRAMS, files=()):
+    """Writes a RAM disk for @kernel to @path, with @programs (static) and @dynamic ones in /bin. @files: [(source, name in it)]"""
     cpio = Cpio()
     for folder in ('proc', 'sys', 'dev', 'tmp', 'etc', 'root', 'run'):
         cpio.add(folder, stat.S_IFDIR | 0o755)
@@ -214,6 +214,8 @@ def build(kernel, programs, path, modules=MODULES, dynamic=PROGRAMS):
     for program in programs:
         cpio.add_file(program, 'bin/' + os.path.basename(program))
     cpio.add('init', stat.S_IFLNK | 0o777, b'bin/vm_agent')
+    for source, name in files:
+        cpio.add_file(source, name)
     base, paths, deps = kernel.modules(modules)
     target = f'lib/modules/{kernel.release}'
     plain = {p: re.sub(r'\.ko\..*', '.ko', p) for p in paths}

@@ -12,9 +12,10 @@ import statistics
 import image
 from guest import Guest, vsock_args
 from procs import Failure, LIMIT, Log, Owner, Process, until
-from testbed import both_kernels, scenario
+from testbed import Skip, both_kernels, scenario
 from testbed_compare import NOTE, CompareTestbed, compare
 from testbed_daemon import DaemonTestbed, Vm
+from testbed_nested import BACKENDS, NestedTestbed
 from testbed_pmd import HUGEPAGES, IOMMU
 
 SERVICES = {'echo': 7, 'discard': 9, 'source': 19}
@@ -218,6 +219,30 @@ def bench_compare_in_a_vm(bench):
         if 'emulation' not in f.read():
             raise Failure('the report does not say that it was measured in an emulator')
     return f'{len(got.figures.cells)} cells of {len(want)} targets'
+
+
+@scenario
+def bench_compare_nested_guests(bench):
+    """The stock guests of ./run vmcompare --nested, shortly: each byte verified, a table and figures of their own."""
+    if not os.environ.get('ZV_NESTED'):
+        raise Skip('two VMs in a VM take two minutes to boot, and more than ten on a busy machine: ZV_NESTED=1 runs it')
+    testbed = bench.own(NestedTestbed)
+    options = compare.parse(['--rounds', '1', '--duration', '0.02', '--size', '64,5000', '--cpus', '1cpu',
+                             '--out', os.path.join(testbed.folder, 'report')])
+    got = compare.Collected(options, compare.head_of(options))
+    testbed.measure(options, got)
+    compare.write(got, options)
+    if got.failed or got.figures.errors or set(got.figures.measured()) != set(BACKENDS):
+        raise Failure(f'{got.failed}, {got.figures.errors} errors, measured {got.figures.measured()}')
+    for who in BACKENDS:
+        if (tests := {k.test for k in got.figures.select(id=who)}) != {'throughput', 'rtt', 'connrate'}:
+            raise Failure(f'{who}: only {tests}')
+    if bad := [r for runs in got.figures.cells.values() for r in runs.values() if r.get('verified', True) is not True]:
+        raise Failure(f'not verified: {bad[0]}')
+    with open(os.path.join(options.out, 'report.html'), encoding='utf-8') as f:
+        if 'How many times better stock-zvsockd is' not in f.read():
+            raise Failure('the report has no ratios of the two')
+    return f'{len(got.figures.cells)} cells'
 
 
 class KernelsOwnTestbed:

@@ -12,6 +12,7 @@ from testbed_daemon import DaemonTestbed
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'bench', 'compare'))
 
 import compare
+import sections  # noqa: F401  (for those who add rows)
 
 NOTE = ('Measured inside a VM without KVM (QEMU, TCG), one vCPU: emulation makes instructions expensive and distorts absolute figures, and '
         'ratios too where one side waits for devices. af_vsock has its other end, a service of zvsockd, outside the VM: the CPU '

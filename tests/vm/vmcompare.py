@@ -4,6 +4,7 @@
 
 usage: vmcompare.py BUILDDIR [OPTIONS OF vsock-bench compare]
 """
+import contextlib
 import os
 import sys
 
@@ -16,19 +17,33 @@ from image import Missing
 from procs import Failure
 from testbed import Bench, Skip
 from testbed_compare import NOTE, CompareTestbed
+from testbed_nested import NestedTestbed
+
+
+def measure(bench, options):
+    """One VM after the other."""
+    with contextlib.closing(CompareTestbed(bench, bench.current)) as testbed:
+        got = testbed.measure(options)
+    if options.nested:
+        with contextlib.closing(NestedTestbed(bench, 'nested')) as testbed:
+            testbed.measure(options, got)
+    return got
 
 
 def main():
-    p = cli.parser('vmcompare', '[OPTIONS]', (__doc__ or '').splitlines()[0] + '\n\nOPTIONS are those of "vsock-bench compare":\n\n'
-                   + compare.parser().format_help())
+    q = compare.parser()
+    q.add_argument('--nested', action='store_true', help='also two stock guests inside the VM, one on its kernel\'s vhost-vsock and one on '
+                   'zvsockd, measured in turn: minutes more on a quiet machine')
+    p = cli.parser('vmcompare', '[OPTIONS]', (__doc__ or '').splitlines()[0] + '\n\nOPTIONS are those of "vsock-bench compare" and --nested:\n\n'
+                   + q.format_help())
     build = p.parse_args(sys.argv[1:2]).build
-    options = compare.parse(['--cpus', '1cpu', '--no-cost', '--note', NOTE, *sys.argv[2:]])
+    options = compare.parse(['--cpus', '1cpu', '--no-cost', '--note', NOTE, *sys.argv[2:]], q)
     if options.source:
         return compare.finish(options, lambda: compare.load(options))
     bench = Bench(build, 'compare-logs')
     bench.current = 'compare'
     try:
-        return compare.finish(options, lambda: bench.own(CompareTestbed).measure(options))
+        return compare.finish(options, lambda: measure(bench, options))
     finally:
         bench.close()
 
