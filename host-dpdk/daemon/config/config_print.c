@@ -72,7 +72,7 @@ static void print_apps(const struct cfg_apps *a, uint32_t channel, FILE *to)
 {
 	if (!*a->path)
 		return;
-	(void)fprintf(to, "  programs    attach at %s, mode %04o", a->path, a->mode);
+	(void)fprintf(to, "  socket      applications attach at %s, mode %04o", a->path, a->mode);
 	if (a->uid != (uid_t)-1)
 		(void)fprintf(to, ", user %u", a->uid);
 	if (a->gid != (gid_t)-1)
@@ -87,12 +87,12 @@ static void print_apps(const struct cfg_apps *a, uint32_t channel, FILE *to)
 			      a->ports[i].last);
 	(void)fprintf(to, "%s, those below 1024 for root\n", a->n_ports ? "" : "all ports");
 	if (!a->region) {
-		(void)fprintf(to, "  region      none: programs are joined by copying\n");
+		(void)fprintf(to, "  region      none: what applications send each other is copied\n");
 		return;
 	}
 	(void)fprintf(to, "  region      ");
 	print_size(to, a->region);
-	(void)fprintf(to, " for channels between programs");
+	(void)fprintf(to, " for channels between applications");
 	if (channel) {
 		(void)fprintf(to, ", ");
 		print_size(to, channel);

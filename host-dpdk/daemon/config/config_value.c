@@ -184,7 +184,8 @@ void cfg_set_log_level(struct load *l, void *obj, const struct key *k, char *val
 
 /* ---- lcores ------------------------------------------------------------------------------- */
 
-static void add_cpu(struct load *l, struct cfg *c, int cpu)
+/* -1: "any". False: it cannot be taken, and cfg_wrong() has said why. */
+static bool add_cpu(struct load *l, struct cfg *c, int cpu)
 {
 	cpu_set_t mine;
 
@@ -194,21 +195,23 @@ static void add_cpu(struct load *l, struct cfg *c, int cpu)
 			  "CPU %d is not on this machine, or not for this process; "
 			  "\"grep Cpus_allowed_list /proc/self/status\" lists those that are",
 			  cpu);
-		return;
+		return false;
 	}
 	for (unsigned i = 0; cpu >= 0 && i < c->n_cpus; i++) {
 		if (c->cpus[i] == cpu) {
 			cfg_wrong(l, "CPU %d is there twice; name it once", cpu);
-			return;
+			return false;
 		}
 	}
-	if (c->n_cpus == CPUS_MAX)
+	if (c->n_cpus == CPUS_MAX) {
 		cfg_wrong(l, "cpus: more than %zu lcores; take fewer CPUs", CPUS_MAX);
-	else
-		c->cpus[c->n_cpus++] = cpu;
+		return false;
+	}
+	c->cpus[c->n_cpus++] = cpu;
+	return true;
 }
 
-/* One item of the list: "3", "2-5" or "any". */
+/* One item of the list: "3", "2-5" or "any". One complaint is enough for a range. */
 static bool add_cpus(struct load *l, struct cfg *c, const char *item)
 {
 	size_t digits = strspn(item, "0123456789");
@@ -229,8 +232,8 @@ static bool add_cpus(struct load *l, struct cfg *c, const char *item)
 	if (item[digits] && (item[digits] != '-' ||
 			     cfg_number(item + digits + 1, first, CPU_SETSIZE - 1, &last) < 0))
 		return false;
-	for (uint64_t cpu = first; cpu <= last; cpu++)
-		add_cpu(l, c, (int)cpu);
+	for (uint64_t cpu = first; cpu <= last && add_cpu(l, c, (int)cpu); cpu++)
+		;
 	return true;
 }
 
