@@ -12,6 +12,14 @@
 #define EPHEMERAL 49152u /* from here on an application may take any for its datagrams */
 _Static_assert(APP_DGRAM == CLIENT_DGRAM, "types of ports are passed on as they are");
 
+/* Of a port that is taken. */
+static const char *owner_of(const struct client_msg *m)
+{
+	const struct guest *owner = app_port_owner(m->port, m->sock_type);
+
+	return owner ? owner->cfg->origin : "it has just gone";
+}
+
 void app_listen(const struct cfg_apps *c, struct guest *app, bool privileged, struct client_msg *m)
 {
 	const char *program;
@@ -33,7 +41,8 @@ void app_listen(const struct cfg_apps *c, struct guest *app, bool privileged, st
 		return;
 	ret = app_port_take(app, m->port, m->sock_type);
 	if (ret == -EADDRINUSE)
-		app_refuse(m, ret, "another application listens on port %u", m->port);
+		app_refuse(m, ret, "port %u is taken by another application: %s", m->port,
+			   owner_of(m));
 	else if (ret == -ENOSPC)
 		app_refuse(m, ret, "port %u: an application can listen on %u ports", m->port,
 			   APP_PORTS_MAX);

@@ -16,6 +16,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/endpoint_app.h"
 #include "endpoint/handover.h"
 #include "lifecycle.h"
 #include "notify.h"
@@ -225,6 +226,7 @@ static int start(struct daemon *d, struct cfg *c)
 		ret = -ENOENT;
 	}
 	d->join = handover_join;
+	d->app_port = app_port_of;
 	if (ret == 0)
 		ret = control_start(d);
 	if (ret == 0)

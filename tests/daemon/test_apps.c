@@ -148,15 +148,32 @@ static void applications_reach_each_other(void **state)
 	assert_true(zf_guest_close(3));
 }
 
+/* The answer to "guests", in @list. */
+static void guests_listed(char *list, size_t size)
+{
+	int ctl = hs_connect("control.sock", "{\"v\":1,\"cmd\":\"guests\"}\n");
+
+	assert_true(ctl >= 0);
+	memset(list, 0, size);
+	for (size_t n = 0; !strchr(list, '\n'); n++)
+		assert_true(n < size - 1 && hs_recv(ctl, list + n, 1) == 1);
+	close(ctl);
+}
+
 static void ports_are_given_once(void **state)
 {
+	char list[8192];
+
 	(void)state;
 	other = zf_app(3, "apps", 1);
 	assert_non_null(other);
 	assert_int_equal(zv_listen(app, PORT, ZV_STREAM, 0), 0);
 	assert_int_equal(zv_listen(app, PORT, ZV_STREAM, 0), -EADDRINUSE);
 	assert_int_equal(zv_listen(other, PORT, ZV_STREAM, 0), -EADDRINUSE);
-	assert_non_null(strstr(zv_error_text(), "another application listens on port 5000"));
+	assert_non_null(strstr(zv_error_text(), "taken by another application: "));
+	guests_listed(list, sizeof(list));
+	assert_non_null(strstr(list, "\"ports\":[{\"port\":5000,\"type\":\"stream\"}]"));
+	assert_non_null(strstr(list, "\"ports\":[]"));
 	assert_int_equal(zv_listen(other, 6000, ZV_STREAM, 0), -EACCES);
 	assert_non_null(strstr(zv_error_text(), "application_ports"));
 	assert_int_equal(zv_listen(other, 7, ZV_STREAM, 0), 0); /* zvsockd is of the same user */
@@ -356,17 +373,13 @@ static int attach_as(const char *name)
 /* A name is what the application says: it must not act on a terminal, nor break a list. */
 static void names_are_printable(void **state)
 {
-	int fd = attach_as("a\x1b[31m\nz"), unnamed = attach_as(""), ctl;
-	char list[8192] = "";
+	int fd = attach_as("a\x1b[31m\nz"), unnamed = attach_as("");
+	char list[8192];
 
 	(void)state;
-	ctl = hs_connect("control.sock", "{\"v\":1,\"cmd\":\"guests\"}\n");
-	assert_true(ctl >= 0);
-	for (size_t n = 0; !strchr(list, '\n'); n++)
-		assert_true(n < sizeof(list) - 1 && hs_recv(ctl, list + n, 1) == 1);
+	guests_listed(list, sizeof(list));
 	assert_non_null(strstr(list, "\"a?[31m?z, pid "));
 	assert_non_null(strstr(list, "\"without a name, pid "));
-	close(ctl);
 	close(unnamed);
 	close(fd);
 }

@@ -87,7 +87,8 @@ static void print_apps(const struct cfg_apps *a, uint32_t channel, FILE *to)
 			      a->ports[i].last);
 	(void)fprintf(to, "%s, those below 1024 for root\n", a->n_ports ? "" : "all ports");
 	if (!a->region) {
-		(void)fprintf(to, "  region      none: what applications send each other is copied\n");
+		(void)fprintf(to,
+			      "  region      none: what applications send each other is copied\n");
 		return;
 	}
 	(void)fprintf(to, "  region      ");

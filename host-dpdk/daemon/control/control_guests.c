@@ -66,18 +66,39 @@ static json_t *described(const struct cfg *c, const struct cfg_guest *cfg, uint6
 	return j;
 }
 
-static json_t *guest_json(const struct cfg *c, const struct guest *g)
+#define PORTS_SHOWN 32u /* of an application, which may have many more */
+
+/* What an application has taken, the last first. NULL: no memory. */
+static json_t *ports(const struct daemon *d, const struct guest *app)
+{
+	json_t *array = json_array();
+	const char *type;
+	uint32_t port;
+
+	for (unsigned i = 0; i < PORTS_SHOWN && (type = d->app_port(app, i, &port)); i++) {
+		if (!control_append(array,
+				    json_pack("{sI ss}", "port", (json_int_t)port, "type", type))) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
+static json_t *guest_json(const struct daemon *d, const struct guest *g)
 {
 	static const char *const peers[] = {"unknown", "plain", "zvsock"};
 	struct zv_dev_info info = {.size = sizeof(info)};
 	json_t *j;
 
 	(void)zv_dev_info(g->dev, &info);
-	j = described(c, g->cfg, info.guest_cid, info.queues_up ? "up" : "down", g->n_queues,
+	j = described(d->cfg, g->cfg, info.guest_cid, info.queues_up ? "up" : "down", g->n_queues,
 		      info.queues_up);
 	(void)json_object_set_new(
 		j, "peer", json_string((unsigned)info.peer < 3 ? peers[info.peer] : "unknown"));
 	(void)json_object_set_new(j, "connections", json_integer((json_int_t)control_count(g)));
+	if (cfg_roles[g->cfg->role].attached)
+		(void)json_object_set_new(j, "ports", ports(d, g));
 	return j;
 }
 
@@ -109,7 +130,7 @@ json_t *control_guests(struct control *ct, struct client *cl, const json_t *requ
 	(void)cl;
 	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
 		if (asked_for(request, g->cfg->name))
-			ok = control_append(guests, guest_json(ct->d->cfg, g));
+			ok = control_append(guests, guest_json(ct->d, g));
 	for (const struct guest_down *gd = ct->d->down; gd && ok; gd = gd->next)
 		if (asked_for(request, gd->cfg->name))
 			ok = control_append(guests, down_json(ct->d->cfg, gd));

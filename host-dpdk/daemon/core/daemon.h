@@ -54,6 +54,8 @@ struct daemon {
 	struct apps *apps;	 /* apps.h; NULL: no client socket */
 	/* "connect" of the control socket: endpoint/handover.h; NULL: no longer accepted. */
 	int (*join)(struct guest *g, uint32_t port, int fd, const struct end_report *report);
+	/* The @n-th port that an application has taken: endpoint/endpoint_app.h. */
+	const char *(*app_port)(const struct guest *app, unsigned n, uint32_t *port);
 	int skip_drain; /* atomic; set by a signal: daemon_drain() returns */
 };
 

@@ -90,6 +90,22 @@ static const json_t *ctl_devices(const json_t *guest)
 	return sockets ? sockets : json_object_get(guest, "devices");
 }
 
+/* The lines below the table of guests. */
+static void guest_notes(const json_t *guest)
+{
+	const json_t *ports = json_object_get(guest, "ports"), *p;
+	size_t i;
+
+	if (json_object_get(guest, "error"))
+		(void)printf("%s is not started: %s\n", str(guest, "name"), str(guest, "error"));
+	if (!json_array_size(ports))
+		return;
+	(void)printf("%s has port", str(guest, "name"));
+	json_array_foreach(ports, i, p)
+		(void)printf("%s %" PRId64 "/%s", i ? "," : "", num(p, "port"), str(p, "type"));
+	(void)printf("\n");
+}
+
 int ctl_guests(struct ctl *c)
 {
 	static const char *const head[] = {"Guest",	  "CID",  "State",   "Queues up", "Peer",
@@ -122,11 +138,8 @@ int ctl_guests(struct ctl *c)
 		table_add(t, "%s", paths);
 	}
 	table_print(t);
-	json_array_foreach(json_object_get(answer, "guests"), i, guest) {
-		if (json_object_get(guest, "error"))
-			(void)printf("%s is not started: %s\n", str(guest, "name"),
-				     str(guest, "error"));
-	}
+	json_array_foreach(json_object_get(answer, "guests"), i, guest)
+		guest_notes(guest);
 	json_decref(answer);
 	return CTL_OK;
 }

@@ -178,6 +178,34 @@ int app_port_release(struct guest *app, uint32_t port, unsigned type)
 	return ret;
 }
 
+const char *app_port_of(const struct guest *app, unsigned n, uint32_t *port)
+{
+	const struct listened *l;
+	const char *type = NULL;
+
+	pthread_mutex_lock(&dir.lock);
+	for (l = part_of(app)->ports; l && n; l = l->next)
+		n--;
+	if (l) {
+		*port = l->port;
+		type = is_dgram(l) ? "dgram" : l->type == ZV_STREAM ? "stream" : "seqpacket";
+	}
+	pthread_mutex_unlock(&dir.lock);
+	return type;
+}
+
+const struct guest *app_port_owner(uint32_t port, unsigned type)
+{
+	const struct listened *l;
+	const struct guest *owner;
+
+	pthread_mutex_lock(&dir.lock);
+	l = port_find(port, type);
+	owner = l ? l->app : NULL;
+	pthread_mutex_unlock(&dir.lock);
+	return owner;
+}
+
 bool app_port_listened(uint32_t port, bool dgram, const struct guest *except)
 {
 	const struct listened *l;

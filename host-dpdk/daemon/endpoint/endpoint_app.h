@@ -26,6 +26,13 @@ int app_port_take(struct guest *app, uint32_t port, unsigned type);
 /* Ends that. 0; -ENOENT: the port is not @app's. */
 int app_port_release(struct guest *app, uint32_t port, unsigned type);
 
+/* The @n-th port that @app has taken, from the last one on, and its type in a word. NULL: it has no
+ * more than @n. */
+const char *app_port_of(const struct guest *app, unsigned n, uint32_t *port);
+
+/* The application that has @port; NULL: none. */
+const struct guest *app_port_owner(uint32_t port, unsigned type);
+
 /* Who may attach applications is what @c says, from now on. */
 void app_ports_admit(const struct cfg_apps *c);
 
