@@ -65,9 +65,11 @@ enum zv_type {
  */
 struct zv_opts {
 	size_t size;
-	uint32_t queues;    /* queue pairs, 1..ZV_QUEUES_MAX; default 1 */
-	uint32_t ring_size; /* guest: descriptors of a ring, power of two, 16..32768; default 256 */
-	uint32_t rx_buf;    /* guest: payload bytes of a receive buffer, 64..1 MiB; default 65536 */
+	uint32_t queues; /* queue pairs, 1..ZV_QUEUES_MAX; default 1 */
+	/* guest: descriptors of a ring, power of two, 16..32768; default 256. With daemon: all
+	 * rings together have at most 131072: 4096 each with 16 queues. */
+	uint32_t ring_size;
+	uint32_t rx_buf; /* guest: payload bytes of a receive buffer, 64..1 MiB; default 65536 */
 	uint32_t tx_buf; /* guest: payload bytes of a transmit buffer, 64..1 MiB; default 65536 */
 	uint32_t buf_alloc; /* receive credit of a connection, bytes; default 262144 */
 	/* Connections of a queue, including those that wait in an accept queue; up to 16777216,

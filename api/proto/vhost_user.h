@@ -66,9 +66,19 @@ enum vu_request {
 #define VU_VRING_NO_FD (1u << 8) /* no descriptor comes with it */
 
 #define VU_VRING_SIZE_MAX 32768u /* VIRTIO 1.2, section 2.7 */
-#define VU_REGIONS	  8u	 /* of a memory table, at most */
-#define VU_CONFIG_SIZE	  256u	 /* bytes of configuration space, at most */
-#define VU_SHMEM_IDS	  256u	 /* of VIRTIO shared memory regions */
+/* Descriptors of all rings of an application together: zvsockd has some 50 bytes for each. */
+#define VU_APP_DESCRIPTORS 131072u
+#define VU_REGIONS	   8u	/* of a memory table, at most */
+#define VU_CONFIG_SIZE	   256u /* bytes of configuration space, at most */
+#define VU_SHMEM_IDS	   256u /* of VIRTIO shared memory regions */
+
+/* The largest ring of an application's device with @pairs queue pairs. */
+static inline uint32_t vu_app_ring_max(unsigned pairs)
+{
+	uint32_t each = VU_APP_DESCRIPTORS / (2 * pairs);
+
+	return each < VU_VRING_SIZE_MAX ? each : VU_VRING_SIZE_MAX;
+}
 
 struct vu_vring_state {
 	uint32_t index;

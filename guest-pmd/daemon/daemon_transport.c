@@ -19,6 +19,7 @@
 
 #include "client_sock.h"
 #include "daemon_bells.h"
+#include "proto/vhost_user.h"
 #include "transport/guest_dev.h"
 #include "vhost-user/frontend_link.h"
 
@@ -251,9 +252,17 @@ static const struct guest_link_ops link_ops = {
 
 static int daemon_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
 {
-	struct daemon_dev *dev = calloc(1, sizeof(*dev));
+	const uint32_t most = vu_app_ring_max(opts->queues ? opts->queues : 1);
+	struct daemon_dev *dev;
 	int ret;
 
+	if (opts->ring_size > most)
+		return zv_err(
+			-ERANGE,
+			"daemon:%s: ring_size %u with %u queues: zvsockd takes %u descriptors "
+			"of all rings of an application; choose %u or less",
+			rest, opts->ring_size, opts->queues, VU_APP_DESCRIPTORS, most);
+	dev = calloc(1, sizeof(*dev));
 	if (!dev)
 		return zv_err(-ENOMEM, "no memory for the device on %s", rest);
 	pthread_mutex_init(&dev->lock, NULL);

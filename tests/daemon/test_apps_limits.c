@@ -219,7 +219,7 @@ static void one_user_takes_half_of_what_is_left(void **state)
 }
 
 /* Attaches with a device of its own. Its socket, or -1; *fd: the client socket. */
-static int attach_raw(int *fd)
+static int attach_raw(int *fd, uint16_t queues)
 {
 	union {
 		struct cmsghdr align;
@@ -237,7 +237,7 @@ static int attach_raw(int *fd)
 	*fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%sapps", zf_dir);
 	client_msg_init(&m, CLIENT_ATTACH);
-	m.queues = 1;
+	m.queues = queues;
 	if (connect(*fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
 	    send(*fd, &m, sizeof(m), MSG_NOSIGNAL) != (ssize_t)sizeof(m) ||
 	    recvmsg(*fd, &mh, 0) != (ssize_t)sizeof(m) || m.result || !CMSG_FIRSTHDR(&mh))
@@ -276,7 +276,7 @@ static bool table_raw(int dev, uint64_t bytes)
 /* Of zvsockd's address space. */
 static void memory_is_limited(void **state)
 {
-	int fd, dev = attach_raw(&fd);
+	int fd, dev = attach_raw(&fd, 1);
 
 	(void)state;
 	assert_true(dev >= 0);
@@ -290,11 +290,50 @@ static void memory_is_limited(void **state)
 	close(fd);
 }
 
+/* True: a ring of so many descriptors is taken. */
+static bool ring_raw(int dev, unsigned ring, uint32_t num)
+{
+	struct vu_msg m = {
+		.request = VU_SET_VRING_NUM,
+		.flags = VU_VERSION | VU_FLAG_NEED_REPLY,
+		.size = sizeof(struct vu_vring_state),
+		.payload.state = {.index = ring, .num = num},
+	};
+
+	return raw_send(dev, &m, vu_msg_len(&m), NULL, 0) &&
+	       recv(dev, &m, sizeof(m), 0) == VU_HEAD_LEN + 8 && m.payload.u64 == 0;
+}
+
+/* zvsockd has memory for each of their descriptors. */
+static void rings_are_limited(void **state)
+{
+	struct zv_opts o = {.size = sizeof(o), .queues = ZV_QUEUES_MAX, .ring_size = 8192};
+	int fd, dev = attach_raw(&fd, ZV_QUEUES_MAX);
+	struct zv_dev *too_large;
+	char uri[sizeof(zf_dir) + 16];
+
+	(void)state;
+	assert_true(dev >= 0);
+	assert_true(say_raw(dev, VU_SET_OWNER, 0) &&
+		    say_raw(dev, VU_SET_FEATURES, VU_FEATURE_PROTOCOL) &&
+		    say_raw(dev, VU_SET_PROTOCOL_FEATURES, VU_PROTOCOL_REPLY_ACK));
+	for (unsigned i = 0; i < 2 * ZV_QUEUES_MAX; i++)
+		assert_true(ring_raw(dev, i, 4096));
+	assert_false(ring_raw(dev, 0, 8192));
+	assert_true(zf_logged("SET_VRING_NUM .* was refused: an application"));
+	close(dev);
+	close(fd);
+	/* Who uses the library learns it at once. */
+	snprintf(uri, sizeof(uri), "daemon:%sapps", zf_dir);
+	assert_int_equal(zv_open(&too_large, uri, &o), -ERANGE);
+	assert_non_null(strstr(zv_error_text(), "choose 4096 or less"));
+}
+
 /* Descriptors on their way to somebody who takes none are among those that all others need. */
 static void who_reads_no_answer_is_hung_up_on(void **state)
 {
 	struct client_msg m;
-	int fd, dev = attach_raw(&fd);
+	int fd, dev = attach_raw(&fd, 1);
 	const struct timeval patience = {.tv_sec = RAW_PATIENCE_MS / 1000};
 	unsigned answers = 0, asked = 0;
 	ssize_t n;
@@ -363,6 +402,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_member_of_a_group_may_attach),
 		cmocka_unit_test(ports_are_limited),
 		cmocka_unit_test(memory_is_limited),
+		cmocka_unit_test(rings_are_limited),
 		cmocka_unit_test(who_reads_no_answer_is_hung_up_on),
 	};
 

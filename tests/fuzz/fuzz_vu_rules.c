@@ -97,7 +97,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned nfds = first % 10, nrings = 1 + fz_u8(&z) % 33;
 	const struct vhost_ring_layout layout = {.any_size = first >= 128,
 						 .pos_refused = odd_position};
-	struct vu_terms t = {.nrings = nrings, .mem_max = fz_u64(&z), .layout = &layout};
+	struct vu_terms t = {.nrings = nrings,
+			     .ring_max = VU_VRING_SIZE_MAX,
+			     .mem_max = fz_u64(&z),
+			     .layout = &layout};
 	struct vu_msg m;
 
 	memset(&m, 0, sizeof(m));

@@ -103,6 +103,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	d->shares.host_shm = c->shmem;
 	d->terms.shmem = c->shmem && c->maps_shmem ? c->shmem->size : 0;
 	d->terms.nrings = VSOCK_VQS(c->nqueues);
+	d->terms.ring_max = c->fd >= 0 ? vu_app_ring_max(c->nqueues) : VU_VRING_SIZE_MAX;
 	d->terms.mem_max = map_max / (c->nqueues + 1);
 	vu_set_features(d, 0);
 	d->cid = c->cid;

@@ -110,6 +110,8 @@ static const char *check_num(const struct vu_msg *m, const struct vu_terms *t)
 {
 	uint32_t num = m->payload.state.num;
 
+	if (num > t->ring_max && num <= VU_VRING_SIZE_MAX)
+		return "an application with so many queues has smaller rings";
 	if (t->layout->any_size)
 		return num == 0 || num > VU_VRING_SIZE_MAX ? "a ring has 1 to 32768 entries" : NULL;
 	return num == 0 || num > VU_VRING_SIZE_MAX || num & (num - 1)

@@ -51,6 +51,7 @@ struct vhost_ring_layout;
 /* Values that the messages of one socket are checked against. */
 struct vu_terms {
 	unsigned nrings;   /* virtqueues of the device */
+	uint32_t ring_max; /* maximum descriptors of a ring */
 	uint64_t mem_max;  /* maximum bytes of guest memory in a table */
 	uint64_t shmem;	   /* bytes of VIRTIO shared memory of the device; 0: none */
 	uint64_t features; /* negotiated; 0: none yet */

@@ -37,7 +37,7 @@ struct device {
 	char path[64];
 };
 
-static struct vu_terms terms = {.nrings = 3, .mem_max = 1 << 20};
+static struct vu_terms terms = {.nrings = 3, .ring_max = VU_VRING_SIZE_MAX, .mem_max = 1 << 20};
 static struct device dev[2];
 static char dir[] = "/tmp/zvsock-fair-XXXXXX";
 

@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static struct vu_terms terms = {.nrings = 3, .mem_max = 1 << 20};
+static struct vu_terms terms = {.nrings = 3, .ring_max = VU_VRING_SIZE_MAX, .mem_max = 1 << 20};
 static struct vu_socket *sk;
 static struct zv_log_limit limit;
 static char dir[] = "/tmp/zvsock-life-XXXXXX", path[64];

@@ -34,7 +34,8 @@ static const struct vhost_ring_layout plain = {.name = "plain", .pos_refused = n
 static const struct vhost_ring_layout loose = {
 	.name = "loose", .feature = 1, .any_size = true, .pos_refused = wrap};
 
-static struct vu_terms terms = {.nrings = RINGS, .mem_max = MEM_MAX, .layout = &plain};
+static struct vu_terms terms = {
+	.nrings = RINGS, .ring_max = VU_VRING_SIZE_MAX, .mem_max = MEM_MAX, .layout = &plain};
 
 static struct vu_msg message(uint32_t request, uint32_t size)
 {
@@ -203,6 +204,10 @@ static void ring_sizes_are_powers_of_two(void **unused)
 	m = state(VU_SET_VRING_NUM, 0, 0), refused(&m, 0, "power of two");
 	m = state(VU_SET_VRING_NUM, 0, 100), refused(&m, 0, "power of two");
 	m = state(VU_SET_VRING_NUM, 0, 65536), refused(&m, 0, "power of two");
+	terms.ring_max = 4096; /* an application's */
+	m = state(VU_SET_VRING_NUM, 0, 4096), passes(&m, 0);
+	m = state(VU_SET_VRING_NUM, 0, 8192), refused(&m, 0, "smaller rings");
+	terms.ring_max = VU_VRING_SIZE_MAX;
 	m = state(VU_SET_VRING_BASE, 0, 65536), refused(&m, 0, "16 bits");
 	m = state(VU_SET_VRING_ENABLE, 0, 2), refused(&m, 0, "enabled by 1");
 }

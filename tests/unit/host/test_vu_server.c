@@ -131,7 +131,7 @@ static void on_gone(void *ctx)
 
 static const struct vu_server_ops ops = {on_attached, on_message, on_refused, on_gone, NULL, NULL};
 
-static struct vu_terms terms = {.nrings = 3, .mem_max = 1ull << 40};
+static struct vu_terms terms = {.nrings = 3, .ring_max = VU_VRING_SIZE_MAX, .mem_max = 1ull << 40};
 
 static char dir[] = "/tmp/zvsock-server-XXXXXX";
 static struct device dev[2];
