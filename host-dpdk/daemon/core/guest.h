@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "counters.h"
 #include "lcore.h"
+#include "stock.h"
 
 #define GUEST_WHY_MAX 640u
 
@@ -48,11 +49,10 @@ struct guest_queue {
 	struct broker *asking; /* [L] whose request is being served; NULL: it has not said so */
 	void *shares;	       /* [L] of siblings, and their sum: relay/share.h */
 	uint32_t n_shared;
-	uint64_t round;	      /* [L] lcore round, and the work left in it: relay/flow.h */
-	int64_t left;	      /* [L] < 0: overdrawn, to be made up for in later rounds */
-	uint64_t connect_ns;  /* [L] when connect_left was true: endpoint/host/net_connect.h */
-	int64_t connect_left; /* [L] CPU time for slow connects; < 0: overdrawn */
-	uint32_t work_share;  /* [L] added to it in each round; 0: WORK_ROUND */
+	uint64_t round;		   /* [L] lcore round, and the work left in it: relay/flow.h */
+	int64_t left;		   /* [L] < 0: overdrawn, to be made up for in later rounds */
+	struct cpu_stock connects; /* [L] for slow connects: endpoint/host/net_connect.h */
+	uint32_t work_share;	   /* [L] added to it in each round; 0: WORK_ROUND */
 	TAILQ_HEAD(flow_list, flow) waiting; /* [L] flows waiting for a share of `left` */
 	struct lcore_work turns;	     /* [L] gives them their shares */
 	const struct flow *called;	     /* [L] the flow that is getting its share */

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -25,15 +26,20 @@
 /* Of a round, or of a question: the work of a round, and what the last question takes beyond it:
  * it looks at SWEPT ports, and at those of all its tries. */
 #define MOST (AV_TURN_WORK + 32u)
+#define US   1000u
+#define MS   (1000u * US)
+#define S    (1000u * MS)
 
 static struct av_space space;
 static unsigned binds;
+static uint64_t now = 1000 * (uint64_t)S, cpu, cost; /* cost: to find a name with port 5000 */
 
 /* ---- the lcore ---- */
 
 struct io *__wrap_lcore_io(struct lcore *lc);
 void __wrap_io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
 void __wrap_io_close_fd(struct io *io, int fd);
+int __wrap_clock_gettime(clockid_t id, struct timespec *t);
 int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len);
 int __real_bind(int fd, const struct sockaddr *addr, socklen_t len);
 
@@ -57,9 +63,22 @@ void __wrap_io_close_fd(struct io *io, int fd)
 	close(fd);
 }
 
+int __wrap_clock_gettime(clockid_t id, struct timespec *t)
+{
+	uint64_t ns = id == CLOCK_THREAD_CPUTIME_ID ? cpu : now;
+
+	t->tv_sec = (time_t)(ns / S);
+	t->tv_nsec = (long)(ns % S);
+	return 0;
+}
+
 int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
+	uint64_t ns = memmem(addr, len, ":5000:", 6) ? cost : 0;
+
 	binds++;
+	cpu += ns;
+	now += ns;
 	return __real_bind(fd, addr, len);
 }
 
@@ -92,6 +111,7 @@ static int up(void **state)
 	TAILQ_INIT(&space.failed);
 	TAILQ_INIT(&space.checked);
 	av_turn_init(&space);
+	cost = 0;
 	lcore_works_round(); /* what an earlier test has used up is of another round */
 	return 0;
 }
@@ -249,6 +269,126 @@ static void another_port_is_tried(void **state)
 	close(ask);
 }
 
+/* Sends a BIND of @port, which is answered in some round. */
+static void ask_for(int ask, uint32_t port)
+{
+	struct dropin_msg m;
+
+	dropin_msg_init(&m, DROPIN_BIND);
+	m.sock_type = SOCK_STREAM;
+	m.local = (struct dropin_addr){UINT32_MAX, port};
+	assert_int_equal(send(ask, &m, sizeof(m), 0), sizeof(m));
+}
+
+static int answer(int ask)
+{
+	struct dropin_msg m;
+
+	assert_int_equal(recv(ask, &m, sizeof(m), 0), sizeof(m));
+	return m.result;
+}
+
+/* A program that has bound @port and lives on; it does not ask any more. */
+static int bound_for_good(uint32_t port)
+{
+	int ask = asks(0), fd;
+
+	fd = bound(ask, port);
+	close(ask);
+	av_ask_end(TAILQ_FIRST(&space.asks));
+	lcore_works_round();
+	return fd;
+}
+
+/* The kernel needs a while for each name: no round has many. */
+static void a_round_is_short(void **state)
+{
+	int fd = bound_for_good(5000), ask[PROGRAMS];
+
+	(void)state;
+	for (unsigned i = 0; i < PROGRAMS; i++) {
+		ask[i] = asks(0);
+		ask_for(ask[i], 5000);
+	}
+	cost = 40 * US;
+	for (struct av_ask *a = TAILQ_FIRST(&space.asks); a; a = TAILQ_NEXT(a, link))
+		av_turn_wait(a);
+	for (unsigned left = PROGRAMS; left;) {
+		unsigned got;
+
+		binds = 0;
+		lcore_works_round();
+		/* The last question looks for all bound ports, and then for its own. */
+		assert_in_range(binds, 1, AV_TURN_NS / cost + 2);
+		got = answers(ask, PROGRAMS);
+		assert_in_range(got, 1, left);
+		left -= got;
+	}
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		close(ask[i]);
+	close(fd);
+}
+
+static int asked_for(int ask, uint32_t port)
+{
+	struct av_ask *a;
+
+	ask_for(ask, port);
+	TAILQ_FOREACH(a, &space.asks, link)
+		av_turn_wait(a);
+	lcore_works_round();
+	return answer(ask);
+}
+
+/* The kernel needs long for a name: in the end zvsockd seldom looks for it, and takes the port for
+ * bound. There is a limit for what it does by itself as well. */
+static void slow_looks_are_limited(void **state)
+{
+	int fd = bound_for_good(5000), ask = asks(0);
+	const uint64_t begin = now, before = cpu;
+
+	(void)state;
+	cost = 3 * MS;
+	for (unsigned i = 0; i < 1000; i++, now += MS)
+		assert_int_equal(asked_for(ask, 5000), -EADDRINUSE);
+	assert_in_range(cpu - before, 2 * 100 * MS,
+			2 * (100 * MS + (now - begin) / 100 + cost) * 103 / 100);
+	close(fd);
+	assert_int_equal(asked_for(ask, 5000), -EADDRINUSE); /* nobody has looked */
+	now += S;
+	lcore_works_round();
+	close(bound(ask, 5000));
+	close(ask);
+}
+
+/* ... of whoever makes zvsockd look. Others' ports are looked for as before. */
+static void slow_looks_are_of_who_asks(void **state)
+{
+	int fd = bound_for_good(5000), other = bound_for_good(6000), ask;
+
+	(void)state;
+	if (geteuid() != 0) {
+		close(fd);
+		close(other);
+		print_message("needs root, to be another user\n");
+		skip();
+	}
+	close(other);
+	ask = asks(0);
+	cost = S;
+	assert_int_equal(asked_for(ask, 5000), -EADDRINUSE);
+	assert_int_equal(asked_for(ask, 6000), -EADDRINUSE);
+	close(ask);
+	av_ask_end(TAILQ_FIRST(&space.asks));
+	lcore_works_round();
+	assert_int_equal(seteuid(NOBODY), 0);
+	ask = asks(0);
+	assert_int_equal(seteuid(0), 0);
+	close(bound(ask, 6000));
+	close(ask);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -256,6 +396,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(each_user_has_turns, up, down),
 		cmocka_unit_test_setup_teardown(a_question_looks_at_few_ports, up, down),
 		cmocka_unit_test_setup_teardown(another_port_is_tried, up, down),
+		cmocka_unit_test_setup_teardown(a_round_is_short, up, down),
+		cmocka_unit_test_setup_teardown(slow_looks_are_limited, up, down),
+		cmocka_unit_test_setup_teardown(slow_looks_are_of_who_asks, up, down),
 	};
 
 	return cmocka_run_group_tests_name("av_work", tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -25,9 +26,9 @@ static struct cfg_guest cfg;
 static struct unix_values values = {.path = "/nowhere/u"};
 static struct unix_guest part;
 static struct wheel wheel;
-static uint64_t now;
-static unsigned room, tries, failed, tries_of[MANY], started, aborted;
-static struct relay *relays[MANY];
+static uint64_t now, cpu, cost; /* cost: of a connect(2) */
+static unsigned room, tries, failed, tries_of[2 * MANY], started, aborted;
+static struct relay *relays[2 * MANY];
 static unsigned n_relays;
 
 static unsigned index_of(int fd)
@@ -41,6 +42,7 @@ static unsigned index_of(int fd)
 
 /* ---- what the rest of the daemon would do ---- */
 
+int __wrap_clock_gettime(clockid_t id, struct timespec *t);
 int __wrap_sock_connect(int fd, const char *path);
 void __wrap_lcore_timer_start(struct lcore *lc, struct lcore_timer *t, uint64_t ns);
 void __wrap_lcore_timer_stop(struct lcore *lc, struct lcore_timer *t);
@@ -51,9 +53,20 @@ void __wrap_relay_abort(struct relay *r);
 int __wrap_zv_conn_answer(struct zv_conn *conn, int err);
 bool __wrap_guest_fd_get(struct guest_queue *gq);
 
+int __wrap_clock_gettime(clockid_t id, struct timespec *t)
+{
+	uint64_t ns = id == CLOCK_THREAD_CPUTIME_ID ? cpu : now;
+
+	t->tv_sec = (time_t)(ns / 1000000000u);
+	t->tv_nsec = (long)(ns % 1000000000u);
+	return 0;
+}
+
 int __wrap_sock_connect(int fd, const char *path)
 {
 	assert_string_equal(path, "/nowhere/u_5000");
+	cpu += cost;
+	now += cost;
 	tries++;
 	tries_of[index_of(fd)]++;
 	if (!room) {
@@ -124,6 +137,7 @@ static int setup(void **state)
 	memset(tries_of, 0, sizeof(tries_of));
 	wheel_init(&wheel);
 	now = 1000 * WHEEL_NS;
+	cost = 0;
 	room = tries = failed = started = aborted = n_relays = 0;
 	for (unsigned i = 0; i < ZV_QUEUES_MAX; i++)
 		TAILQ_INIT(&part.waitq[i].waiting);
@@ -131,6 +145,7 @@ static int setup(void **state)
 	guest.cfg = &cfg;
 	guest.part[ENDPOINT_unix] = &part;
 	guest.queues[0].guest = &guest;
+	guest.n_queues = 1;
 	return 0;
 }
 
@@ -226,6 +241,29 @@ static void giving_up_leaves_the_line(void **state)
 	assert_true(TAILQ_EMPTY(&part.waitq[0].waiting));
 }
 
+/* The kernel takes long to find the host program's socket: connections are refused without a call.
+ */
+static void slow_connects_are_limited(void **state)
+{
+	const uint64_t ms = 1000000, begin = now, before = cpu;
+
+	(void)state;
+	cost = 3 * ms;
+	room = 2 * MANY;
+	for (unsigned i = 0; i < MANY; i++, now += ms)
+		ask(1);
+	assert_int_equal(started, tries);
+	assert_int_equal(aborted, MANY - tries);
+	assert_in_range(cpu - before, 100 * ms,
+			(100 * ms + (now - begin) / 100 + cost) * 103 / 100);
+	/* It is fast again. */
+	cost = 10000;
+	now += 1000 * ms;
+	tries = 0;
+	ask(MANY);
+	assert_int_equal(tries, MANY);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -233,6 +271,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(room_is_used, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_is_tried_often, setup, teardown),
 		cmocka_unit_test_setup_teardown(giving_up_leaves_the_line, setup, teardown),
+		cmocka_unit_test_setup_teardown(slow_connects_are_limited, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("backlog", tests, NULL, NULL);

@@ -61,9 +61,25 @@
 #define AV_CALLS_MAX 4096u
 #define AV_PORTS_MAX 16384u
 
-/* Requests that are served, and socket names that are checked, in a round; one that has begun is
- * finished. */
+/* Requests that are served, and socket names that are checked, in a round, and for how long:
+ * looking for a name can be slow (av_look.c). One that has begun is finished. The time applies to
+ * the datagrams of a round, too. */
 #define AV_TURN_WORK 16
+#define AV_TURN_NS   200000u
+
+/* Those who cause looks at names, each with a limit for the time that these take: which share so
+ * many stocks. */
+enum av_looker {
+	AV_LOOK_SELF,	/* zvsockd, for what it does now and then */
+	AV_LOOK_LISTEN, /* applications that listen */
+	AV_LOOK_USER,	/* programs and applications of a user, by its number */
+	AV_LOOK_INBOX,	/* datagrams to programs of a user, likewise */
+	AV_LOOK_GUEST	/* connections of a guest, by its CID */
+};
+#define AV_LOOK_STOCKS 32u
+
+/* From the answer to BIND to bind(2), of which nobody tells us. */
+#define AV_NEW_NS 60000000000ull
 
 /*
  * Shares of the descriptors that fds_max() allows: all programs together may have half of them.
@@ -209,11 +225,12 @@ struct av_space {
 	TAILQ_HEAD(, av_user) turn;	       /* users of those programs */
 	uint64_t round;			       /* round of home that `left` is for */
 	int left;			       /* work left in that round: av_turn.c */
+	uint64_t turn_ns;		       /* when the first of it began */
 	uint32_t last_port;
 	TAILQ_HEAD(av_order, av_port) checked; /* least recently checked first */
 	uint64_t random[64];
 	unsigned n_random;
-	struct log_once refused, not_admitted, lost;
+	struct log_once refused, not_admitted, lost, slow_looks;
 	struct av_mail *mail; /* datagrams: av_dgram.h */
 	/* under the lock */
 	pthread_mutex_t lock;
@@ -221,8 +238,9 @@ struct av_space {
 	struct av_guest *devices;
 	bool of_device; /* there has been a device */
 	LIST_HEAD(av_ports, av_port) ports[AV_BUCKETS];
-	uint64_t seed;	  /* hash seed of ports[] */
-	unsigned n_ports; /* [H] */
+	struct cpu_stock looks[AV_LOOK_STOCKS]; /* av_look.c */
+	uint64_t seed;				/* hash seed of ports[], looks[] */
+	unsigned n_ports;			/* [H] */
 };
 
 static inline struct av_guest *av_guest(const struct guest *g)
@@ -315,15 +333,29 @@ struct av_port *av_port_at(const struct av_space *s, int sock_type, uint32_t cid
 /* The port with the label @text, no matter which program sent it; *l: the parsed label. At home.
  * NULL: none. */
 struct av_port *av_port_named(const struct av_space *s, const char *text, struct dropin_label *l);
-/* True: a socket is bound to the label of the port that guests reach as @port of their host, or
- * applications as @port of this machine. */
-bool av_port_bound(struct av_space *s, uint32_t port, bool dgram);
 /* Restores a port bound before zvsockd was started, if it still is. Call before home serves. */
 void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid,
 		     uint64_t key);
 void av_ports_end(struct av_space *s);
 /* Fills *addr with the abstract address named @text; returns its length. */
 socklen_t av_address(struct sockaddr_un *addr, const char *text);
+
+/* ---- av_look.c: the kernel is asked for sockets by their names; any thread, without the lock ----
+ */
+
+/* False: the time for looks that this one causes is used up, which is logged. */
+bool av_look_may(struct av_space *s, enum av_looker who, uint32_t number);
+/* Such a look took @ns of CPU time. */
+void av_look_took(struct av_space *s, enum av_looker who, uint32_t number, uint64_t ns);
+/* A socket of @sock_type has the label @text: 0; -ENOENT: none has; -EBUSY: not known, as in
+ * av_look_may(). */
+int av_look(struct av_space *s, enum av_looker who, uint32_t number, const char *text,
+	    int sock_type);
+/* False: no socket has the label of @p. [H] */
+bool av_has_label(struct av_space *s, enum av_looker who, uint32_t number, struct av_port *p);
+/* True: a socket is bound to the label of the port that guests reach as @port of their host, or
+ * applications as @port of this machine. */
+bool av_port_bound(struct av_space *s, uint32_t port, bool dgram);
 
 /* ---- av_ports_file.c: DIR/ports, which keeps ports across a restart of zvsockd ---- */
 

@@ -89,13 +89,20 @@ static void end_socket(const struct av_inbox *b, int fd)
 	av_fd_give(b->port->user);
 }
 
-/* Connects @fd to the socket that has the label now. */
+/* Connects @fd to the socket that has the label now. -EBUSY: looking for it takes too long. */
 static int join(const struct av_inbox *b, int fd)
 {
 	struct sockaddr_un sa;
 	socklen_t len = av_address(&sa, b->port->text);
+	uint64_t start;
+	int ret;
 
-	return connect(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
+	if (!av_look_may(b->space, AV_LOOK_INBOX, b->port->uid))
+		return -EBUSY;
+	start = cpu_ns();
+	ret = connect(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
+	av_look_took(b->space, AV_LOOK_INBOX, b->port->uid, cpu_ns() - start);
+	return ret;
 }
 
 /* Creates the `hold` socket: puts the key into its queue and connects it. */

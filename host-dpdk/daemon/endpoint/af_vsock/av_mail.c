@@ -3,6 +3,7 @@
  * av_dgram.h. */
 #include "av_dgram.h"
 
+#include "core/clock.h"
 #include "core/fds.h"
 #include "endpoint/endpoint_app.h"
 #include "fd_closer.h"
@@ -385,15 +386,24 @@ void av_mail_take(struct av_space *s)
 		s->mail->final_reads--;
 }
 
+/* One at least, another after @n if there are no more than @most, and time is left. */
+static bool may_read(unsigned n, unsigned most, uint64_t start)
+{
+	return !n || (n < most && now_ns() - start < AV_TURN_NS);
+}
+
 static void mail_turn(struct lcore_work *w)
 {
 	struct av_mail *m = (struct av_mail *)(void *)((char *)w - offsetof(struct av_mail, turn));
+	uint64_t start = now_ns();
 	struct av_reader *r;
 
 	m->final_reads = FINAL_READS;
-	for (unsigned i = 0; m->unread && i < READS_UNCONNECTED; i++)
+	for (unsigned i = 0; m->unread && may_read(i, READS_UNCONNECTED, start); i++)
 		m->unread = mail_read(m);
-	for (unsigned i = 0; i < READS_CONNECTED && (r = TAILQ_FIRST(&m->readers)); i++) {
+	start = now_ns();
+	for (unsigned i = 0; may_read(i, READS_CONNECTED, start) && (r = TAILQ_FIRST(&m->readers));
+	     i++) {
 		av_mail_leave(m, r);
 		if (av_inbox_read(r))
 			av_mail_wait(m, r);

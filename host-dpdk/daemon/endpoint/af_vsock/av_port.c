@@ -27,7 +27,6 @@
 #define SWEPT	      4u	    /* ports checked with each BIND */
 #define SWEPT_INBOXES 16u	    /* ports checked at each timer tick for datagrams */
 #define SETTLED_NS    1000000000ull /* time after BIND in which a port is not checked */
-#define NEW_NS	      60000000000ull /* from the answer to BIND to bind(2), of which nobody tells us */
 
 socklen_t av_address(struct sockaddr_un *addr, const char *text)
 {
@@ -64,99 +63,24 @@ struct av_port *av_port_at(const struct av_space *s, int sock_type, uint32_t cid
 	return NULL;
 }
 
-/* True: some socket of that type has this label. */
-static bool label_exists(const char *text, int sock_type)
-{
-	struct sockaddr_un sa;
-	socklen_t len = av_address(&sa, text);
-	int fd = socket(AF_UNIX, sock_type | SOCK_CLOEXEC, 0);
-	bool bound = fd < 0 || bind(fd, (struct sockaddr *)&sa, len) < 0;
-
-	if (fd >= 0)
-		(void)close(fd);
-	return bound;
-}
-
-static bool has_label(struct av_port *p)
-{
-	bool has;
-
-	if (p->inbox)
-		return av_inbox_has_socket(p->inbox);
-	has = label_exists(p->text, p->label.sock_type);
-	if (has)
-		__atomic_store_n(&p->seen, true, __ATOMIC_RELAXED);
-	return has;
-}
-
-/* The port for applications, under the lock: the address at which they listen. */
-static struct av_port *apps_port(const struct av_space *s, int sock_type, uint32_t port)
-{
-	if (s->cfg.apps) /* at whichever CID of this machine */
-		return av_port_at(s, sock_type, UINT32_MAX, port);
-	return s->guests ? av_port_at(s, sock_type, ZV_CID_HOST, port) : NULL;
-}
-
-/* Under the lock: it was assigned to a program that has not bound its socket yet, as far as we have
- * seen. */
-static bool is_assigned(const struct av_port *p)
-{
-	return __atomic_load_n(&p->asker, __ATOMIC_RELAXED) &&
-	       !__atomic_load_n(&p->seen, __ATOMIC_RELAXED) && now_ns() - p->since_ns < NEW_NS;
-}
-
-/* A socket has the label @text of the port. */
-static void note_seen(struct av_space *s, int sock_type, uint32_t port, const char *text)
-{
-	struct av_port *p;
-
-	pthread_mutex_lock(&s->lock);
-	p = apps_port(s, sock_type, port);
-	if (p && strcmp(p->text, text) == 0)
-		__atomic_store_n(&p->seen, true, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&s->lock);
-}
-
-bool av_port_bound(struct av_space *s, uint32_t port, bool dgram)
-{
-	const int sock_type = dgram ? SOCK_DGRAM : SOCK_STREAM;
-	char text[DROPIN_LABEL];
-	const struct av_port *p;
-	bool assigned = false;
-	int type = 0;
-
-	pthread_mutex_lock(&s->lock);
-	p = apps_port(s, sock_type, port);
-	if (p) {
-		memcpy(text, p->text, sizeof(text));
-		type = p->label.sock_type;
-		assigned = is_assigned(p);
-	}
-	pthread_mutex_unlock(&s->lock);
-	if (!p)
-		return false;
-	if (!label_exists(text, type))
-		return assigned;
-	note_seen(s, sock_type, port, text);
-	return true;
-}
-
 /* A program that was assigned a datagram label may be suspended for a while before it binds its
  * socket. */
 static bool may_still_bind(const struct av_port *p)
 {
-	return p->inbox && av_inbox_is_new(p->inbox) && now_ns() - p->since_ns < NEW_NS &&
+	return p->inbox && av_inbox_is_new(p->inbox) && now_ns() - p->since_ns < AV_NEW_NS &&
 	       (kill(p->pid, 0) == 0 || errno != ESRCH);
 }
 
 /* True: a socket has the label, or may get it yet: the program to which the port was assigned may
  * be about to bind its socket, as long as it has not disconnected. */
-static bool is_bound(struct av_port *p, const struct av_ask *asking)
+static bool is_bound(struct av_port *p, const struct av_ask *asking, enum av_looker who)
 {
+	uint32_t uid = who == AV_LOOK_USER ? asking->cred.uid : 0;
+
 	av_turn_done(asking->space);
 	if (may_still_bind(p))
 		return true;
-	return (p->asker && p->asker != asking) || has_label(p);
+	return (p->asker && p->asker != asking) || av_has_label(asking->space, who, uid, p);
 }
 
 static void port_free(struct av_space *s, struct av_port *p)
@@ -184,7 +108,7 @@ static void sweep(struct av_space *s, const struct av_ask *asking)
 	while (n--) {
 		struct av_port *p = TAILQ_FIRST(&s->checked);
 
-		if (!is_bound(p, asking)) {
+		if (!is_bound(p, asking, AV_LOOK_SELF)) {
 			port_free(s, p);
 			continue;
 		}
@@ -203,7 +127,7 @@ void av_port_sweep_inboxes(struct av_space *s)
 		TAILQ_REMOVE(&s->checked, p, checked);
 		TAILQ_INSERT_TAIL(&s->checked, p, checked);
 		if (p->inbox && now_ns() - p->since_ns > SETTLED_NS && !may_still_bind(p) &&
-		    !has_label(p))
+		    !av_has_label(s, AV_LOOK_SELF, 0, p))
 			port_free(s, p);
 	}
 }
@@ -217,7 +141,7 @@ static bool taken(struct av_space *s, const struct av_ask *asking, int sock_type
 	if (addr->port == ZV_CTRL_PORT || addr->port == ZV_PROC_PORT)
 		return true;
 	while ((p = av_port_at(s, sock_type, addr->cid, addr->port))) {
-		if (is_bound(p, asking))
+		if (is_bound(p, asking, AV_LOOK_USER))
 			return true;
 		port_free(s, p);
 	}
@@ -416,7 +340,8 @@ void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid
 	p = av_user_may(u, u->ports, s->n_ports, AV_PORTS_MAX) ? port_new(s, u, pid, l, key) : NULL;
 	if (!p)
 		av_user_put(s, u);
-	else if (!p->inbox && !has_label(p)) /* that of an inbox is checked at home, by the timer */
+	/* That of an inbox is checked at home, by the timer. */
+	else if (!p->inbox && !av_has_label(s, AV_LOOK_SELF, 0, p))
 		port_free(s, p);
 }
 
@@ -493,7 +418,7 @@ static bool has_socket(const struct av_ask *a, const struct dropin_label *l)
 
 	av_turn_done(a->space);
 	dropin_label_write(l, text);
-	return label_exists(text, l->sock_type);
+	return av_look(a->space, AV_LOOK_USER, a->cred.uid, text, l->sock_type) == 0;
 }
 
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)

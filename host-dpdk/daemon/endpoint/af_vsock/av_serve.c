@@ -89,9 +89,11 @@ static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, 
 
 /* Binds @fd to a label with the program's view of the connection, *out, and connects it. 0,
  * -errno. */
-static int join(int fd, const struct found *f, const struct zv_conn_info *info,
-		struct dropin_label *out)
+static int join(const struct av_guest *g, int fd, const struct found *f,
+		const struct zv_conn_info *info, struct dropin_label *out)
 {
+	const enum av_looker who = g->app ? AV_LOOK_USER : AV_LOOK_GUEST;
+	const uint32_t number = g->app ? guest_cfg(g->guest)->app_uid : (uint32_t)g->cid;
 	struct dropin_label l = {
 		.view = 'Z',
 		.connected = true,
@@ -101,8 +103,12 @@ static int join(int fd, const struct found *f, const struct zv_conn_info *info,
 	};
 	char text[DROPIN_LABEL];
 	struct sockaddr_un sa;
+	uint64_t start;
 	socklen_t len;
+	int ret;
 
+	if (!av_look_may(g->space, who, number))
+		return -EBUSY;
 	if (getrandom(l.token, sizeof(l.token), 0) != sizeof(l.token))
 		return -EAGAIN;
 	*out = l;
@@ -111,7 +117,10 @@ static int join(int fd, const struct found *f, const struct zv_conn_info *info,
 	if (bind(fd, (struct sockaddr *)&sa, len) < 0)
 		return -errno;
 	len = av_address(&sa, f->text);
-	return connect(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
+	start = cpu_ns();
+	ret = connect(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
+	av_look_took(g->space, who, number, cpu_ns() - start);
+	return ret;
 }
 
 /* False: the program that bound the port is gone, and a socket of another user has its label. */
@@ -164,7 +173,7 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 		free(r);
 		return -ECONNREFUSED;
 	}
-	ret = join(fd, &f, info, &label);
+	ret = join(av_guest(gq->guest), fd, &f, info, &label);
 	if (ret == 0 && !is_of(gq, fd, &f, info->local_port))
 		ret = -EPERM;
 	else if (ret == 0 && !(n = av_named_new(av_guest(gq->guest)->space, &label, gq->lc)))

@@ -7,6 +7,8 @@
  */
 #include "av.h"
 
+#include "core/clock.h"
+
 static void serve(struct lcore_work *w)
 {
 	struct av_space *s =
@@ -41,8 +43,9 @@ bool av_turn_may(struct av_space *s)
 	if (s->round != round) {
 		s->round = round;
 		s->left = AV_TURN_WORK;
+		s->turn_ns = now_ns();
 	}
-	return s->left > 0;
+	return s->left > 0 && now_ns() - s->turn_ns < AV_TURN_NS;
 }
 
 void av_turn(struct av_ask *a)

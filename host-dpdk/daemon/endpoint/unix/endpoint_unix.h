@@ -21,10 +21,11 @@ struct unix_values {
 
 struct unix_target;
 
-/* Per queue, on its lcore: connections that found a full backlog. */
+/* Per queue, on its lcore: connections that found a full backlog, and what all may cost. */
 struct unix_waitq {
 	TAILQ_HEAD(unix_targets, unix_target) waiting;
 	struct lcore_timer retry;
+	struct cpu_stock connects; /* for slow connect(2) calls: core/stock.h */
 };
 
 /* State of a guest that has a path. */

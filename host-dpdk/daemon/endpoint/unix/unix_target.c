@@ -32,11 +32,21 @@ struct unix_target {
 static int target_connect(const struct unix_target *t)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct guest_queue *gq = t->r.f.owner.gq;
+	struct cpu_stock *stock = &unix_guest(gq->guest)->waitq[gq->index].connects;
+	const struct cpu_limit limit = cpu_limit_part(&socket_names_limit, gq->guest->n_queues);
+	uint64_t start;
+	int ret;
 
-	if (snprintf(path, sizeof(path), "%s_%u", unix_path(t->r.f.owner.gq->guest), t->port) >=
+	if (snprintf(path, sizeof(path), "%s_%u", unix_path(gq->guest), t->port) >=
 	    (int)sizeof(path))
 		return -ENAMETOOLONG;
-	return sock_connect(t->r.fd, path);
+	if (!cpu_stock_may(stock, &limit))
+		return -EBUSY;
+	start = cpu_ns();
+	ret = sock_connect(t->r.fd, path);
+	cpu_stock_took(stock, &limit, cpu_ns() - start);
+	return ret;
 }
 
 static const char *refusal(int err)
@@ -45,6 +55,9 @@ static const char *refusal(int err)
 
 	if (why)
 		return why;
+	if (err == -EBUSY)
+		return "the kernel takes too long to find sockets of this guest's host programs, "
+		       "probably because some user has made very many of them: refusing some";
 	return err == -EPROTOTYPE ? "the program there has a socket of another type"
 				  : zv_strerror(err);
 }
