@@ -170,19 +170,48 @@ static struct capture_source *source_new(const struct capture *c, struct guest_q
 	return s;
 }
 
+/* Nothing is written to the ring any more, and what was has been read. */
+static bool source_is_free(struct capture_source *s)
+{
+	return !s->gq && !spsc_prod_refresh(&s->prod) && s->prod.cons == s->prod.submitted;
+}
+
+/* One for another queue. NULL, *err: none. */
+static struct capture_source *source_get(struct capture *c, struct guest_queue *gq, int *err)
+{
+	struct capture_source *s;
+	unsigned left = 0;
+
+	for (s = c->sources; s; s = s->next) {
+		if (source_is_free(s)) {
+			s->gq = gq;
+			return s;
+		}
+		left += !s->gq;
+	}
+	*err = -EAGAIN;
+	if (left >= CAPTURE_LEFT_MAX)
+		return NULL;
+	*err = -ENOMEM;
+	s = source_new(c, gq);
+	if (!s)
+		return NULL;
+	s->next = c->sources;
+	__atomic_store_n(&c->sources, s, __ATOMIC_RELEASE);
+	return s;
+}
+
 int capture_add(struct capture *c, struct guest *g)
 {
 	for (unsigned i = 0; i < g->n_queues; i++) {
 		struct guest_queue *gq = &g->queues[i];
-		struct capture_source *s = source_new(c, gq);
-		struct tap_call t = {gq->q, tap, s};
+		int err = 0;
+		struct tap_call t = {gq->q, tap, source_get(c, gq, &err)};
 
-		if (!s) {
+		if (!t.ctx) {
 			capture_remove(c, g);
-			return -ENOMEM;
+			return err;
 		}
-		s->next = c->sources;
-		__atomic_store_n(&c->sources, s, __ATOMIC_RELEASE);
 		lcore_call(gq->lc, set_tap, &t);
 	}
 	return 0;

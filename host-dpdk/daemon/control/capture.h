@@ -15,7 +15,10 @@
  * on an eventfd, and only then is it joined.
  *
  * All functions are for the main thread. Sources are added while the writer runs and are never
- * removed before it has ended: their list only grows, at its head, so it needs no lock.
+ * removed before it has ended: their list only grows, at its head, so it needs no lock. Guests come
+ * and go, and applications as often as they like: the ring of a queue that has gone is given to
+ * another one as soon as it is empty, and while CAPTURE_LEFT_MAX rings wait to be written, further
+ * guests are not captured.
  */
 #ifndef ZVD_CAPTURE_H
 #define ZVD_CAPTURE_H
@@ -24,6 +27,7 @@
 #include <stdint.h>
 
 #define CAPTURE_RING_BYTES  (4u << 20) /* per queue; unused memory is not allocated */
+#define CAPTURE_LEFT_MAX    64u	       /* rings of queues that have gone */
 #define CAPTURE_CHECK_MS    20
 #define CAPTURE_GRACE_MS    1000       /* how long a pipe that nobody reads may delay the end */
 #define CAPTURE_SNAPLEN_MAX (1u << 20) /* no packet carries more */
@@ -54,7 +58,8 @@ struct capture_result {
  */
 int capture_start(struct capture **out, int fd, const struct capture_opts *o, int notify);
 
-/* Adds the guest's queues to the capture. 0 or -ENOMEM. */
+/* Adds the guest's queues to the capture. 0; -ENOMEM; -EAGAIN: too many rings wait to be written.
+ */
 int capture_add(struct capture *c, struct guest *g);
 
 /* Before the guest is freed: stops capturing its queues. What was captured is still written. */

@@ -236,11 +236,17 @@ void control_guest_up(struct daemon *d, struct guest *g)
 
 	for (unsigned i = 0; ct && i < CONTROL_CAPTURES; i++) {
 		struct control_capture *cc = &ct->captures[i];
+		int ret;
 
 		if (!cc->c || !cc->client || !cc->all || capture_over(cc->c) || captured(ct, g))
 			continue;
-		if (capture_add(cc->c, g) < 0)
-			log_line(ZV_LOG_WARN, g->cfg->name, "no memory to capture this guest too");
+		ret = capture_add(cc->c, g);
+		if (ret < 0)
+			log_line(ZV_LOG_WARN, g->cfg->name, "it is not captured: %s",
+				 ret == -EAGAIN
+					 ? "of many that have gone, the packets are still to "
+					   "be written to the capture's file"
+					 : zv_strerror(ret));
 	}
 }
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "control/capture_int.h"
 #include "control/control_int.h"
 #include "control/pcap_vsock.h"
 #include "fake_daemon.h"
@@ -468,6 +469,42 @@ static void guests_come_and_go(void **state)
 	json_decref(j);
 }
 
+static int piped[2];
+
+/* Reads the pipe. Guest 1 leaves and comes back. */
+static bool captured_again(void *arg)
+{
+	static char data[65536];
+	struct fake *f = arg;
+
+	while (read(piped[0], data, sizeof(data)) > 0)
+		;
+	pthread_mutex_lock(&f->main);
+	control_guest_down(&f->d, &f->guests[1]);
+	control_guest_up(&f->d, &f->guests[1]);
+	pthread_mutex_unlock(&f->main);
+	return fake_taps(f) == FAKE_QUEUES * FAKE_GUESTS;
+}
+
+/* The file is not written, and a guest comes and goes: the number of rings has a limit. When they
+ * have been written they are used again. */
+static void rings_of_those_that_have_gone(void **state)
+{
+	struct fake *f = *state;
+	static char data[CAPTURE_SNAPLEN_MAX];
+	unsigned n = 0, gone = 0;
+
+	assert_int_equal(pipe2(piped, O_NONBLOCK | O_CLOEXEC), 0);
+	(void)begin(f, piped[1], CAPTURE(), "");
+	for (; captured_again(f) && gone < 1000; gone++)
+		packet(f, 1, 0, data, sizeof(data));
+	for (const struct capture_source *s = f->d.control->captures[0].c->sources; s; s = s->next)
+		n++;
+	assert_in_range(n, CAPTURE_LEFT_MAX, CAPTURE_LEFT_MAX + FAKE_QUEUES * FAKE_GUESTS);
+	assert_true(raw_wait(captured_again, f));
+	(void)close(piped[0]);
+}
+
 static void the_daemons_end_is_the_captures(void **state)
 {
 	int p[2], pass, file = new_file(&pass), fd, stuck;
@@ -505,6 +542,7 @@ int main(void)
 		CASE(a_reader_that_pauses_costs_packets_which_are_counted),
 		CASE(what_cannot_be_is_refused),
 		CASE(guests_come_and_go),
+		CASE(rings_of_those_that_have_gone),
 		cmocka_unit_test(the_daemons_end_is_the_captures),
 	};
 
