@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* See control.h. Clients, lines and descriptors; control_answer.c serves the requests. */
 #include "control_int.h"
+#include "core/cred.h"
 #include "core/log.h"
 #include "fd_closer.h"
 #include "passed.h"
@@ -19,8 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TICKS	    10u /* timer ticks in the time-out of a client */
-#define CLOSER_FULL 64u /* descriptors that wait to be closed: no client is served meanwhile */
+#define TICKS 10u /* timer ticks in the time-out of a client */
 
 /* epoll data: the index of a client, or one of these. */
 enum { EV_LISTENER = CONTROL_CLIENTS, EV_TIMER, EV_NOTIFY };
@@ -73,32 +73,33 @@ static void client_watch(struct control *ct, struct client *cl)
 	(void)watch(ct, EPOLL_CTL_MOD, cl->fd, events, (uint32_t)(cl - ct->clients));
 }
 
-static void client_drop_passed(struct control *ct, struct client *cl)
+static void client_drop_passed(struct client *cl)
 {
 	if (cl->passed >= 0)
-		fd_closer_put(ct->closer, cl->passed);
+		fd_closer_put(cl->user->closer, cl->passed);
 	cl->passed = -1;
 }
 
 /* Closes the socket @fd, in another thread if descriptors may be queued in it. */
-static void let_go(struct control *ct, int fd, bool stream)
+static void let_go(struct control_user *u, int fd, bool stream)
 {
 	if (!passed_waits(fd, stream)) {
 		(void)close(fd);
 		return;
 	}
 	(void)shutdown(fd, SHUT_WR); /* its peer need not wait */
-	fd_closer_put_all(ct->closer, &fd, 1);
+	fd_closer_put_all(u->closer, &fd, 1);
 }
 
 static void client_close(struct control *ct, struct client *cl)
 {
 	captures_orphan(ct, cl);
-	client_drop_passed(ct, cl);
+	client_drop_passed(cl);
 	/* The socket may stay open elsewhere (let_go(), "connect"), and epoll reports sockets, not
 	 * descriptors: the next client with this index would get its events. */
 	(void)watch(ct, EPOLL_CTL_DEL, cl->fd, 0, 0);
-	let_go(ct, cl->fd, true);
+	let_go(cl->user, cl->fd, true);
+	cl->user->clients--;
 	cl->fd = -1;
 	ct->unsent -= cl->out_len - cl->out_off;
 	free(cl->out);
@@ -106,15 +107,30 @@ static void client_close(struct control *ct, struct client *cl)
 	accepting(ct, true);
 }
 
+/* Has the user of @fd a place, and nothing that keeps it from having one? False: it is told. */
+static bool may_enter(struct control *ct, const struct control_user *u, int fd)
+{
+	static const char text[] =
+		"{\"v\":1,\"ok\":false,\"code\":\"busy\",\"error\":\"other programs of this user "
+		"have its share of the control socket: end some\"}\n";
+
+	if (!control_user_is_full(u) && control_user_has_share(ct, u))
+		return true;
+	(void)send(fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return false;
+}
+
 static void client_new(struct control *ct)
 {
+	struct control_user *user;
 	struct client *cl = NULL;
+	struct ucred cred;
 	int fd;
 
 	for (unsigned i = 0; i < CONTROL_CLIENTS && !cl; i++)
 		if (ct->clients[i].fd < 0)
 			cl = &ct->clients[i];
-	if (!cl || fd_closer_count(ct->closer) >= CLOSER_FULL) {
+	if (!cl || control_users_are_full(ct)) {
 		accepting(ct, false); /* until a client leaves, or the next tick */
 		tick(ct, true);
 		return;
@@ -130,10 +146,21 @@ static void client_new(struct control *ct)
 		tick(ct, true);
 		return;
 	}
+	user = cred_of(fd, &cred) ? control_user_of(ct, cred.uid) : control_user_rest(ct);
+	passed_expect(fd);
+	if (!may_enter(ct, user, fd)) {
+		let_go(user, fd, true);
+		if (control_user_is_flooding(user)) {
+			accepting(ct, false); /* until the next tick */
+			tick(ct, true);
+		}
+		return;
+	}
 	memset(cl, 0, sizeof(*cl));
+	cl->user = user;
+	user->clients++;
 	cl->fd = fd;
 	cl->passed = -1;
-	passed_expect(fd);
 	client_touch(cl);
 	if (watch(ct, EPOLL_CTL_ADD, fd, EPOLLIN, (uint32_t)(cl - ct->clients)) < 0)
 		client_close(ct, cl);
@@ -220,7 +247,7 @@ static void client_line(struct control *ct, struct client *cl, const char *line,
 		(void)control_refuse(&why, "request", "the request is not JSON: %s", err.text);
 	else
 		answer = control_answer(ct, cl, request, &why);
-	client_drop_passed(ct, cl);
+	client_drop_passed(cl);
 	if (answer) {
 		(void)json_object_set_new(answer, "v", json_integer(CONTROL_PROTOCOL));
 		(void)json_object_set_new(answer, "daemon", json_string(zv_version()));
@@ -262,7 +289,7 @@ static bool client_lines(struct control *ct, struct client *cl)
 }
 
 /* False: the client has gone, or passes more descriptors than can be closed. */
-static bool client_read(struct control *ct, struct client *cl)
+static bool client_read(struct client *cl)
 {
 	struct iovec iov = {cl->in + cl->in_len, sizeof(cl->in) - cl->in_len};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -271,7 +298,7 @@ static bool client_read(struct control *ct, struct client *cl)
 	unsigned n_fds;
 	ssize_t n;
 
-	if (fd_closer_count(ct->closer) >= CLOSER_FULL)
+	if (control_user_is_full(cl->user))
 		return false;
 	passed_cmsg_attach(&m, &room);
 	n = recvmsg(cl->fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
@@ -283,7 +310,7 @@ static bool client_read(struct control *ct, struct client *cl)
 		if (cl->passed < 0)
 			cl->passed = fd[i];
 		else
-			fd_closer_put(ct->closer, fd[i]);
+			fd_closer_put(cl->user->closer, fd[i]);
 	cl->in_len += (size_t)n;
 	return n > 0;
 }
@@ -297,7 +324,7 @@ static void client_event(struct control *ct, struct client *cl, uint32_t events)
 	if (events & EPOLLOUT)
 		alive = client_flush(ct, cl);
 	else if (events & EPOLLIN)
-		alive = client_read(ct, cl);
+		alive = client_read(cl);
 	else
 		alive = false;
 	if (alive)
@@ -440,8 +467,8 @@ int control_start(struct daemon *d)
 	ct = calloc(1, sizeof(*ct));
 	if (!ct)
 		return -ENOMEM;
-	ct->closer = fd_closer_new(NULL);
-	if (!ct->closer) {
+	if (control_users_init(ct) < 0) {
+		control_users_fini(ct);
 		free(ct);
 		return -ENOMEM;
 	}
@@ -477,14 +504,15 @@ void control_stop(struct daemon *d)
 	if (ct->claim >= 0)
 		sock_unclaim(ct->path, ct->claim);
 	if (ct->listener >= 0)
-		let_go(ct, ct->listener, false); /* some may not have been accepted */
+		let_go(control_user_rest(ct), ct->listener,
+		       false); /* some may not have been accepted */
 	for (unsigned i = 0; i < 3; i++) {
 		int fd = (const int[]){ct->ep, ct->timer, ct->notify}[i];
 
 		if (fd >= 0)
 			(void)close(fd);
 	}
-	fd_closer_free(ct->closer);
+	control_users_fini(ct);
 	d->control = NULL;
 	free(ct);
 }

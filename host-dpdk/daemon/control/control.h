@@ -11,7 +11,8 @@
  * lcore_call(), a little at a time.
  *
  * A client can be slow, send garbage or disconnect at any time. It costs at most one line of input,
- * one answer and one of CONTROL_CLIENTS places; further clients wait in the backlog. A client that
+ * one answer and one of CONTROL_CLIENTS places; further clients wait in the backlog, or are turned
+ * away if their user has its share of the places (control_user.c). A client that
  * delays us for longer than CONTROL_CLIENT_TIMEOUT_MS is disconnected, unless its capture is
  * running.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shared by the files of the control socket: control.c (clients), control_answer.c,
+ * Shared by the files of the control socket: control.c (clients), control_user.c, control_answer.c,
  * control_connect.c, control_guests.c, control_list.c, control_regions.c and control_stats.c
  * (requests), control_capture.c (captures).
  */
@@ -18,7 +18,23 @@
 #define CONTROL_CAPTURES   8	       /* at a time, those included whose end is being waited for */
 #define CONTROL_UNSENT_MAX (64u << 20) /* bytes of answers not taken yet, of all clients */
 
+#define CONTROL_USERS (CONTROL_CLIENTS + 2) /* one may have no client any more */
+
+struct fd_closer;
+
+/*
+ * A user with clients, or with descriptors that are still being closed. Descriptors that a client
+ * sends may take long to close, and a thread of its user's own closes them: nobody else waits for
+ * that. Root and zvsockd's own user are one.
+ */
+struct control_user {
+	uid_t uid;
+	unsigned clients;
+	struct fd_closer *closer;
+};
+
 struct client {
+	struct control_user *user;
 	int fd;	      /* -1: free */
 	int passed;   /* descriptor that came with the current line; -1: none */
 	bool closing; /* close once everything is sent */
@@ -38,17 +54,15 @@ struct control_capture {
 	unsigned guests;
 };
 
-struct fd_closer;
-
 struct control {
 	struct daemon *d;
-	struct fd_closer *closer; /* descriptors from clients whose close may take long */
 	int listener, claim, ep, timer, notify;
 	char path[CFG_PATH_MAX];
 	bool bound, accepting, ticking;
 	uint64_t client_timeout_ns, tick_ns;
 	size_t unsent;
 	struct client clients[CONTROL_CLIENTS];
+	struct control_user users[CONTROL_USERS];
 	struct control_capture captures[CONTROL_CAPTURES];
 };
 
@@ -57,6 +71,21 @@ struct refusal {
 	const char *code;
 	char text[512];
 };
+
+/* 0; -1: no memory. control_users_fini() in either case. */
+int control_users_init(struct control *ct);
+void control_users_fini(struct control *ct);
+struct control_user *control_user_of(struct control *ct, uid_t uid);
+/* The one of those that are not known. */
+struct control_user *control_user_rest(struct control *ct);
+/* One more client leaves as many places for others as its user has then. */
+bool control_user_has_share(const struct control *ct, const struct control_user *u);
+/* Too many of its descriptors wait to be closed. */
+bool control_user_is_full(const struct control_user *u);
+/* So many that nobody's connection is taken until the next tick. */
+bool control_user_is_flooding(const struct control_user *u);
+/* So many of all users that nobody's connection is taken. */
+bool control_users_are_full(const struct control *ct);
 
 /* Handles a request. Returns the members of the answer, or NULL with *why. */
 json_t *control_answer(struct control *ct, struct client *cl, const json_t *request,

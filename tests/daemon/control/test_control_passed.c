@@ -3,6 +3,7 @@
  * Clients of the control socket pass descriptors that take an hour to close, wherever one can come.
  * If the main thread closed one, nobody would be served any more.
  */
+#include "control/control_int.h"
 #include "fake_daemon.h"
 #include "raw_client.h"
 #include "slow_fd.h"
@@ -11,6 +12,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -165,6 +168,94 @@ static void as_many_as_one_likes(void **state)
 	others_are_served();
 }
 
+/* ---- beside other users ---- */
+
+#define NOBODY 65534
+
+/* This thread alone: the one that plays the main thread remains root. */
+static bool as_nobody(bool is)
+{
+	return syscall(SYS_setresuid, -1, is ? NOBODY : 0, -1) == 0;
+}
+
+/* Another user may use the socket, for as long as it likes. False: that cannot be tested here. */
+static bool beside_another_user(void)
+{
+	if (geteuid() != 0) {
+		print_message("needs root, to be another user\n");
+		return false;
+	}
+	assert_int_equal(chmod(f->dir, 0755), 0);
+	assert_int_equal(chmod(f->path, 0666), 0);
+	pthread_mutex_lock(&f->main);
+	f->d.control->client_timeout_ns = 3600000000000ull;
+	pthread_mutex_unlock(&f->main);
+	return true;
+}
+
+static int connect_as_nobody(void)
+{
+	int fd;
+
+	assert_true(as_nobody(true));
+	fd = raw_connect(f->path);
+	assert_true(as_nobody(false));
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* Connections that say nothing, half a line, or read no answer. */
+static void a_user_leaves_places(void **state)
+{
+	int fd[2 * CONTROL_CLIENTS];
+	unsigned n = sizeof(fd) / sizeof(fd[0]), refused = 0;
+
+	(void)state;
+	if (!beside_another_user())
+		skip();
+	fake_conns(f, 0, 0, 20000); /* more than a socket's buffer */
+	for (unsigned i = 0; i < n; i++) {
+		fd[i] = connect_as_nobody();
+		if (i % 3)
+			(void)raw_send_line(fd[i], i % 3 == 1 ? "{\"v\":1," : ASK("list"));
+	}
+	for (unsigned i = 0; i < 4; i++)
+		others_are_served();
+	for (unsigned i = CONTROL_CLIENTS; i < n; i++)
+		refused += is_answered(fd[i], false) && raw_closed(fd[i]);
+	assert_int_equal(refused, n - CONTROL_CLIENTS);
+	for (unsigned i = 0; i < n; i++)
+		(void)close(fd[i]);
+	assert_true(raw_fds_are(fds_before));
+}
+
+/* All that waits to be closed is that user's. */
+static void a_user_that_floods_is_alone(void **state)
+{
+	static int end[MANY];
+	unsigned n = 0;
+	int fd, refused;
+
+	(void)state;
+	if (!beside_another_user())
+		skip();
+	fd = connect_as_nobody();
+	for (bool ok = true; ok && n < MANY; n++) {
+		send_slow(fd, ASK("guests"), 2, &end[n]);
+		ok = is_answered(fd, true);
+	}
+	assert_true(n < MANY);
+	for (unsigned i = 0; i < 4; i++)
+		others_are_served();
+	refused = connect_as_nobody();
+	assert_true(is_answered(refused, false));
+	(void)close(refused);
+	(void)close(fd);
+	for (unsigned i = 0; i < n; i++)
+		(void)close(end[i]);
+	assert_true(raw_fds_are(fds_before));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -176,6 +267,8 @@ int main(void)
 		T(for_a_capture_that_is_refused),
 		T(as_the_file_of_a_capture),
 		T(as_many_as_one_likes),
+		T(a_user_leaves_places),
+		T(a_user_that_floods_is_alone),
 	};
 
 	return cmocka_run_group_tests_name("control_passed", tests, NULL, NULL);
