@@ -17,6 +17,7 @@
 
 /* An access takes some 10 us. */
 #define SLOW_NS	      100000u
+#define SLOW_CPU_NS   50000000u /* no access but to a new page of a GiB takes so much CPU time */
 #define WATCH_NS      10000000000u
 #define WAIT_REST     100u
 #define WAIT_BURST_NS 100000000u
@@ -155,18 +156,19 @@ bool region_rests(const struct region *r, uint64_t now)
  * with FALLOC_FL_PUNCH_HOLE). A thread that touches one waits until that is over, which takes the
  * longer the more often the file is mapped: seconds, during which an lcore serves nobody, or waits
  * for the lock of the region. So all threads wait for this in at most 1 % of the time, and
- * WAIT_BURST_NS beyond that. Then connections are relayed. A thread that took long may have been
- * preempted, so only from then on it is checked, for WATCH_NS, whether it waits.
+ * WAIT_BURST_NS beyond that. Then connections are relayed. The same counts for a page of 1 GiB that
+ * was taken out: whoever touches it clears another one, for a quarter of a second of its CPU time.
+ * A thread that took long may have been preempted, so only from then on it is checked, for
+ * WATCH_NS, whether it waits or clears pages.
  */
-void region_took(struct region *r, uint64_t start, uint64_t end, bool waited)
+void region_took(struct region *r, uint64_t start, uint64_t end, uint64_t lost_ns)
 {
 	bool rested = region_rests(r, end);
 
 	if (end - start < SLOW_NS)
 		return;
 	r->rest_ns = r->rest_ns > end ? r->rest_ns : end;
-	if (waited)
-		r->rest_ns += WAIT_REST * (end - start);
+	r->rest_ns += WAIT_REST * lost_ns;
 	r->watch_ns = r->rest_ns + WATCH_NS;
 	if (!rested && region_rests(r, end))
 		log_line(ZV_LOG_WARN, *r->origin ? r->origin : NULL,
@@ -183,10 +185,20 @@ struct region_touch region_touch(const struct region *r)
 
 	t.watched = t.start < r->watch_ns;
 	t.waits = t.watched ? waits() : 0;
+	t.cpu_ns = t.watched ? cpu_ns() : 0;
 	return t;
 }
 
 void region_touched(struct region *r, const struct region_touch *t)
 {
-	region_took(r, t->start, now_ns(), t->watched && waits() != t->waits);
+	uint64_t end = now_ns(), lost = 0, cpu;
+
+	if (t->watched && end - t->start >= SLOW_NS) {
+		cpu = cpu_ns() - t->cpu_ns;
+		if (waits() != t->waits)
+			lost = end - t->start;
+		else if (cpu >= SLOW_CPU_NS)
+			lost = cpu;
+	}
+	region_took(r, t->start, end, lost);
 }

@@ -57,13 +57,14 @@ extern struct regions {
 
 /* To be called before and after memory of the region is touched, with its lock. */
 struct region_touch {
-	uint64_t start, waits;
+	uint64_t start, waits, cpu_ns;
 	bool watched;
 };
 struct region_touch region_touch(const struct region *r);
 void region_touched(struct region *r, const struct region_touch *t);
-/* The part of it that counts: a touch took from @start to @end, and the thread had to wait. */
-void region_took(struct region *r, uint64_t start, uint64_t end, bool waited);
+/* The part of it that counts: a touch took from @start to @end, of which the thread lost @lost_ns
+ * to pages that somebody had taken out. */
+void region_took(struct region *r, uint64_t start, uint64_t end, uint64_t lost_ns);
 /* True: threads have waited too long for its pages, and it must not be touched now. With the
  * region's lock. */
 bool region_rests(const struct region *r, uint64_t now);

@@ -435,19 +435,37 @@ static void waits_for_pages_are_bounded(void **state)
 	const uint64_t ms = 1000000, at = 1000000 * ms;
 
 	(void)state;
-	region_took(region, at, at + 2000 * ms, false); /* it was preempted */
+	region_took(region, at, at + 2000 * ms, 0); /* it was preempted */
 	assert_false(region_rests(region, at + 2000 * ms));
-	region_took(region, at, at + 90 * ms, true);
+	region_took(region, at, at + 90 * ms, 90 * ms);
 	assert_false(region_rests(region, at + 2000 * ms));
-	region_took(region, at + 2000 * ms, at + 2010 * ms, true);
+	region_took(region, at + 2000 * ms, at + 2010 * ms, 10 * ms);
 	assert_false(region_rests(region, at + 2010 * ms));
-	region_took(region, at + 2010 * ms, at + 3010 * ms, true);
+	region_took(region, at + 2010 * ms, at + 3010 * ms, 1000 * ms);
 	assert_true(region_rests(region, at + 3010 * ms));
 	assert_true(region_rests(region, at + 90000 * ms));
 	assert_false(region_rests(region, at + 110000 * ms));
 	/* it is still watched, and the next wait counts in full */
-	region_took(region, at + 110000 * ms, at + 110200 * ms, true);
+	region_took(region, at + 110000 * ms, at + 110200 * ms, 200 * ms);
 	assert_true(region_rests(region, at + 110200 * ms));
+}
+
+/* The kernel clears a page of 1 GiB in this thread, which is no wait. */
+static void pages_that_are_cleared_count(void **state)
+{
+	const uint64_t ms = 1000000;
+	struct region_touch t;
+
+	(void)state;
+	region->watch_ns = UINT64_MAX;
+	t = region_touch(region);
+	region_touched(region, &t); /* as always */
+	assert_false(region_rests(region, now_ns()));
+	t = region_touch(region);
+	while (cpu_ns() - t.cpu_ns < 150 * ms)
+		;
+	region_touched(region, &t);
+	assert_true(region_rests(region, t.start + 4000 * ms));
 }
 
 static unsigned looks;
@@ -498,7 +516,7 @@ static void nothing_is_touched_while_it_rests(void **state)
 		region_look_lent(region, counts_always, NULL);
 		assert_int_equal(looks, 3);
 		assert_true(region->lent);
-		region_took(region, now - 3600000000000, now, true);
+		region_took(region, now - 3600000000000, now, 3600000000000);
 	}
 	assert_int_equal(chan_part_new(region, &users[0], &users[1], &p), -EAGAIN);
 	assert_int_equal(look().channels, 0);
@@ -519,6 +537,7 @@ int main(void)
 		WITH_REGION(a_guest_has_all_of_its_own_memory),
 		WITH_REGION(looks_for_locks_are_rare),
 		WITH_REGION(waits_for_pages_are_bounded),
+		WITH_REGION(pages_that_are_cleared_count),
 		WITH_REGION(nothing_is_touched_while_it_rests),
 		WITH_REGION(channels_change_their_size),
 		WITH_REGION(memory_of_a_guest_comes_and_goes),
