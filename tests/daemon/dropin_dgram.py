@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 
-from dropin_prog import ANY, LIMIT, VSOCK, fails, run_named
+from dropin_prog import ANY, LIMIT, VSOCK, fails, local_cid, run_named
 
 DGRAM, MOST = socket.SOCK_DGRAM, 65536
 
@@ -56,6 +56,17 @@ def answer(s):
 
 def echo(port):
     s = new(port)
+    ready()
+    answer(s)
+
+
+def echo_at_own_cid(port):
+    """What goes to the port at CID 1 is another's."""
+    s, here, other = new(), new(), new()
+    s.bind((local_cid(), port))
+    here.bind((1, port))
+    other.sendto(b'here', (1, port))
+    assert here.recv(MOST) == b'here'
     ready()
     answer(s)
 

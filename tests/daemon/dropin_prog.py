@@ -284,6 +284,26 @@ def local_cid():
         return struct.unpack('I', fcntl.ioctl(f, socket.IOCTL_VM_SOCKETS_GET_LOCAL_CID, b'\0' * 4))[0]
 
 
+def at_own_cid(port):
+    """The port at this machine's CID, and that at CID 1, are two."""
+    own, here = new(), new()
+    own.bind((local_cid(), port))
+    here.bind((1, port))
+    fails(errno.EADDRINUSE, new().bind, (ANY, port))
+    own.listen(8)
+    here.listen(8)
+    c, _ = own.accept()  # from the other side
+    assert c.getsockname() == (local_cid(), port), c
+    echo(c)
+    for s, cid in ((own, local_cid()), (here, 1)):
+        a = new()
+        a.connect((cid, port))
+        c, _ = s.accept()
+        assert c.getsockname() == a.getpeername() == (cid, port), (a, c)
+        a.close()
+        c.close()
+
+
 def without_device(port):
     """zvsockd is there, its device is not: no CID, nobody to connect to; a server may listen already, and waits."""
     assert local_cid() == ANY, local_cid()

@@ -276,6 +276,15 @@ def zvsockd_is_killed(w):
 
 
 @case
+def ports_at_the_own_cid(w):
+    pair = Pair(w)
+    for there, here in ((pair.host, pair.guest), (pair.guest, pair.host)):
+        p = serve(there, 'echo_at_own_cid', PORT)
+        run(here, 'talk', here.peer, PORT)
+        ended(p)
+
+
+@case
 def threads_send_first(w):
     """The socket gets one port, whichever of them is first."""
     pair = Pair(w)

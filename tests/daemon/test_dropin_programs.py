@@ -73,6 +73,15 @@ def one_end_receives_no_more(w):
 
 
 @case
+def ports_at_the_own_cid(w):
+    """Of the host, and of a guest whose zvsockd drives the device."""
+    for server, client, port in Pair(w).both_ways():
+        p = serve_prog(server, 'at_own_cid', port)
+        client.run_prog('client_threads', client.peer, port, 1)
+        ended(p)
+
+
+@case
 def what_is_left_to_the_kernel(w):
     """sendfile, splice, SO_RCVLOWAT, SIOCINQ, SIOCOUTQ, SO_LINGER, SIGPIPE."""
     with open(w.path('file'), 'wb') as f:
