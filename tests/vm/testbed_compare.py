@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(
 import compare
 import sections  # noqa: F401  (for those who add rows)
 
-NOTE = ('Measured inside a VM without KVM (QEMU, TCG), one vCPU: emulation makes instructions expensive and distorts absolute figures, and '
+NOTE = ('Measured inside a VM without KVM (QEMU, TCG): emulation makes instructions expensive and distorts absolute figures, and '
         'ratios too where one side waits for devices. af_vsock has its other end, a service of zvsockd, outside the VM: the CPU '
         'time of that is not known, and from host to guest it sends as much at a time as fits, whatever the message size.')
 MODULES = ('virtio_pci', 'virtio_console', 'vmw_vsock_virtio_transport', 'vhost_vsock', 'vsock_loopback')
@@ -26,14 +26,15 @@ END = '@@ended '
 class CompareTestbed(DaemonTestbed):
     """One VM with vsock-bench and zvsockd in it, and with a vsock device that a zvsockd outside serves."""
 
-    def __init__(self, bench, name):
+    def __init__(self, bench, name, vcpus=1):
         keys = {'builtin': ', '.join(f'{s}:{p}' for s, p in SERVICES.items())}
         super().__init__(bench, name, {'stock': keys}, boot=False)
         try:
             ramdisk = os.path.join(self.folder, 'initrd')
             image.build(self.kernel, [bench.program('vm_agent')], ramdisk, MODULES, [bench.program('vsock-bench'), bench.program('zvsockd')])
             vm = self.vms['stock']
-            self.guest = Guest(self.owner, self.folder, vm.log, self.kernel, ramdisk, vsock_args(vm.socket), memory=1024).wait_ready()
+            self.guest = Guest(self.owner, self.folder, vm.log, self.kernel, ramdisk, vsock_args(vm.socket), memory=1024,
+                               smp=f'{vcpus},maxcpus=2').wait_ready()
         except BaseException:
             self.close()
             raise

@@ -22,7 +22,7 @@ from testbed_nested import NestedTestbed
 
 def measure(bench, options):
     """One VM after the other."""
-    with contextlib.closing(CompareTestbed(bench, bench.current)) as testbed:
+    with contextlib.closing(CompareTestbed(bench, bench.current, options.vcpus)) as testbed:
         got = testbed.measure(options)
     if options.nested:
         with contextlib.closing(NestedTestbed(bench, 'nested')) as testbed:
@@ -34,10 +34,13 @@ def main():
     q = compare.parser()
     q.add_argument('--nested', action='store_true', help='also two stock guests inside the VM, one on its kernel\'s vhost-vsock and one on '
                    'zvsockd, measured in turn: minutes more on a quiet machine')
-    p = cli.parser('vmcompare', '[OPTIONS]', (__doc__ or '').splitlines()[0] + '\n\nOPTIONS are those of "vsock-bench compare" and --nested:\n\n'
+    q.add_argument('--vcpus', type=int, choices=(1, 2), default=1, help='CPUs of the VM (1). 2: figures with one for each side as well; '
+                   'they need a machine that has CPUs to spare for QEMU')
+    p = cli.parser('vmcompare', '[OPTIONS]', (__doc__ or '').splitlines()[0] + '\n\nOPTIONS are those of "vsock-bench compare" and two more:\n\n'
                    + q.format_help())
     build = p.parse_args(sys.argv[1:2]).build
-    options = compare.parse(['--cpus', '1cpu', '--no-cost', '--note', NOTE, *sys.argv[2:]], q)
+    vcpus = q.parse_args(sys.argv[2:]).vcpus
+    options = compare.parse(['--cpus', '2cpu,1cpu' if vcpus == 2 else '1cpu', '--no-cost', '--note', NOTE, *sys.argv[2:]], q)
     if options.source:
         return compare.finish(options, lambda: compare.load(options))
     bench = Bench(build, 'compare-logs')
