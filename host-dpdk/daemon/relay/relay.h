@@ -15,7 +15,8 @@
  * Guest to host: received buffers (zv_buf_recv) are sent together in one sendmsg, up to BATCH
  * buffers or FLOW_QUOTA bytes per round, and released when the kernel has copied them. If the
  * socket is full, it is polled for room; until then the rest of that one batch is held and the
- * connection's ZV_EV_IN is off.
+ * connection's ZV_EV_IN is off. The rest of a stream's batch is sent together with what has arrived
+ * meanwhile.
  *
  * Both kinds of data requests use MSG_DONTWAIT, so they complete during submission: the kernel
  * keeps no pointer into guest memory, and removing a guest only means cancelling polls. An idle

@@ -138,13 +138,33 @@ static void send_batch(struct relay *r, struct relay_batch *b)
 	}
 }
 
+/* Adds what has arrived since to the rest that a full socket left: a rest sent alone would fill
+ * only part of the room there is now, and wake the host program for little. */
+static void top_up(struct relay *r, struct relay_batch *b, uint32_t most)
+{
+	uint32_t n = b->n - b->first;
+
+	memmove(b->iov, b->iov + b->first, n * sizeof(b->iov[0]));
+	memmove(b->buf, b->buf + b->first, n * sizeof(b->buf[0]));
+	b->first = 0;
+	b->n = n;
+	if (gather(r, b, most) == 0)
+		r->flags |= R_FROM_GUEST_END;
+}
+
 void relay_from_guest_resume(struct relay *r)
 {
 	struct relay_batch *b = r->from_guest;
+	uint32_t most;
 
-	if (!r->out_ready || !b || b->op.pending || !flow_may(&r->f))
+	if (!r->out_ready || !b || b->op.pending)
+		return;
+	most = flow_may(&r->f);
+	if (!most)
 		return;
 	r->out_ready = false;
+	if (!(r->flags & (RELAY_SEQPACKET | R_FROM_GUEST_END | R_FROM_GUEST_DONE)))
+		top_up(r, b, most);
 	(void)flow_moved(&r->f, b->bytes);
 	send_batch(r, b);
 }

@@ -8,6 +8,7 @@
 
 #include "relay/relay_int.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,6 +33,8 @@ static struct guest guest;
 static struct io io;
 static size_t moved, moved_of[RELAYS], wrote_of[RELAYS];
 static char buffer[BUFFER];
+/* Buffers from the guest: a call's most, all that come before its end, received, released. */
+static unsigned recv_most, recv_all, received, released, guest_ends;
 
 static unsigned index_of(const struct relay *r)
 {
@@ -116,11 +119,16 @@ void relay_want_events(struct relay *r)
 NEVER(relay_wait_out(struct relay *r))
 NEVER(relay_no_memory(struct relay *r))
 NEVER(relay_host_eof(struct relay *r))
-NEVER(relay_guest_eof(struct relay *r))
 NEVER(relay_guest_shut_rd(struct relay *r))
 NEVER(relay_host_shut_rd(struct relay *r))
 NEVER(relay_end_more(struct relay *r))
 NEVER(relay_discard(struct relay *r))
+
+void relay_guest_eof(struct relay *r)
+{
+	r->flags |= R_FROM_GUEST_DONE;
+	guest_ends++;
+}
 
 void relay_end(struct relay *r, unsigned how)
 {
@@ -163,16 +171,21 @@ struct passed_cmsg *relay_cmsg_get(struct relay *r, uint32_t most)
 int zv_buf_recv(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 {
 	(void)conn;
+	if (!guest_sends)
+		return -EAGAIN;
+	n = n < recv_most ? n : recv_most;
+	n = n < recv_all - received ? n : recv_all - received;
 	for (unsigned i = 0; i < n; i++)
 		bufs[i] = (struct zv_buf){.data = buffer, .len = BUFFER};
-	return guest_sends ? (int)n : -EAGAIN;
+	received += n;
+	return (int)n;
 }
 
 void zv_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
 {
 	(void)q;
 	(void)bufs;
-	(void)n;
+	released += n;
 }
 
 uint32_t guest_passed_reads(const struct guest *g)
@@ -217,6 +230,8 @@ static int setup(void **state)
 	TAILQ_INIT(&queue.waiting);
 	moved = 0;
 	guest_sends = false;
+	recv_most = recv_all = UINT_MAX;
+	received = released = guest_ends = 0;
 	memset(polled, 0, sizeof(polled));
 	memset(polled_out, 0, sizeof(polled_out));
 	for (unsigned i = 0; i < RELAYS; i++) {
@@ -382,6 +397,56 @@ static void payload_from_a_guest_is_bounded(void **state)
 	assert_true(least > most / 2);
 }
 
+/* The program of the first relay reads all that is in its socket, and compares it. */
+static size_t read_first(size_t at)
+{
+	static char got[BUFFER];
+	size_t all = 0;
+	ssize_t n;
+
+	while ((n = recv(peer[0], got, BUFFER - (at + all) % BUFFER, MSG_DONTWAIT)) > 0) {
+		assert_memory_equal(got, buffer + (at + all) % BUFFER, (size_t)n);
+		all += (size_t)n;
+	}
+	return all;
+}
+
+/* The rest that a full socket left goes out together with what has arrived since, once each, and so
+ * does the end of it all. */
+static void a_rest_is_sent_with_what_follows(void **state)
+{
+	const int sndbuf = 106496; /* doubled by the kernel: less than four buffers */
+	size_t at, n, most;
+
+	(void)state;
+	for (unsigned i = 0; i < BUFFER; i++)
+		buffer[i] = (char)(i ^ (i >> 8));
+	for (unsigned i = 1; i < RELAYS; i++)
+		relays[i].f.work.queued = false;
+	assert_int_equal(setsockopt(relays[0].fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf)),
+			 0);
+	relays[0].flags = 0;
+	guest_sends = true;
+	recv_most = 4;
+	recv_all = 40;
+	(void)one_round();
+	at = most = read_first(0);
+	assert_in_range(most, 4 * BUFFER / 2 + 1, 4 * BUFFER - 1);
+	for (unsigned i = 0; i < 100 && !guest_ends; i++) {
+		for (unsigned k = 0; k < 2; k++) /* the poll ends, then the rest is sent */
+			(void)one_round();
+		n = read_first(at);
+		/* Not the rest of the first four alone. */
+		assert_true(i || n > 4 * BUFFER - most);
+		at += n;
+	}
+	assert_int_equal(guest_ends, 1);
+	assert_int_equal(at, 40 * BUFFER);
+	assert_int_equal(received, 40);
+	assert_int_equal(released, 40);
+	assert_null(relays[0].from_guest);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -389,6 +454,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(payload_of_many_queues_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_of_it_arrives, setup, teardown),
 		cmocka_unit_test_setup_teardown(payload_from_a_guest_is_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_rest_is_sent_with_what_follows, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("work_bytes", tests, NULL, NULL);
