@@ -11,6 +11,9 @@
 #define RETRY_MIN_NS 1000000000u
 #define RETRY_MAX_NS (32u * (uint64_t)RETRY_MIN_NS)
 
+/* hello_timeouts in which a driver that has begun says HELLO: its machine may be slow. */
+#define BEGUN_TIMES 5u
+
 static void set_state(struct zv_queue *q, enum peer_state state)
 {
 	/* zv_dev_info looks, in any thread */
@@ -40,10 +43,12 @@ void peer_reset(struct zv_queue *q)
 
 void peer_expected(struct zv_queue *q)
 {
+	uint64_t ns = q->dev->opts.hello_timeout_ns;
+
 	if (q->host && q->peer.state != HELLO_OFF)
 		return; /* known to be plain: nobody waits for its HELLO again */
-	q->peer.hello_by =
-		q->host ? time_after(queue_clock(q), q->dev->opts.hello_timeout_ns) : UINT64_MAX;
+	ns = ns > UINT64_MAX / BEGUN_TIMES ? UINT64_MAX : ns * BEGUN_TIMES;
+	q->peer.hello_by = q->host ? time_after(queue_clock(q), ns) : UINT64_MAX;
 	set_state(q, HELLO_WAIT);
 }
 

@@ -16,8 +16,7 @@ static inline const char *queue_device_name(const struct zv_queue *q)
 
 /* A new session begins: nothing is known of the peer. */
 void peer_reset(struct zv_queue *q);
-/* A control connection has begun: HELLO is awaited, by the host for hello_timeout once a session.
- */
+/* A control connection has begun: HELLO is awaited, by the host once a session. */
 void peer_expected(struct zv_queue *q);
 /* q->peer.hello has been received: both sides rely on it from here on. */
 void peer_on_hello(struct zv_queue *q);
