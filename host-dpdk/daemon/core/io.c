@@ -146,12 +146,7 @@ void io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events)
 
 void io_accept(struct io *io, struct io_op *op, int fd)
 {
-	struct io_uring_sqe *sqe = io_sqe(io, op);
-
-	if (io->accept_once)
-		io_uring_prep_accept(sqe, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	else
-		io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	io_uring_prep_accept(io_sqe(io, op), fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
 void io_cancel(struct io *io, struct io_op *op)

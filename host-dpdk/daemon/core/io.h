@@ -37,7 +37,6 @@ struct io_op {
 
 struct io {
 	struct io_uring ring;
-	bool accept_once; /* the kernel has no multishot accept */
 };
 
 /* Opens a ring of @entries SQEs for the calling thread. 0, or -errno with *@why: a static sentence
@@ -66,7 +65,8 @@ void io_poll(struct io *io, struct io_op *op, int fd, uint32_t events);
  * (edge-triggered, like EPOLLET), until the op is cancelled or done() finds op->pending cleared. */
 void io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
 
-/* Accepts on @fd again and again, until a completion comes without IORING_CQE_F_MORE. */
+/* Accepts one connection on @fd. A multishot request accepts all that wait, and those that come
+ * meanwhile: whoever connects faster than that, from several CPUs, would keep the lcore in it. */
 void io_accept(struct io *io, struct io_op *op, int fd);
 
 /* Requests cancellation of @op if it is pending; done() will run, usually with -ECANCELED. */

@@ -111,7 +111,6 @@ static void accept_pause(struct acceptor *l)
 static void accepted(struct io_op *op, int res, uint32_t flags)
 {
 	struct acceptor *l = (struct acceptor *)(void *)op; /* first */
-	struct io *io = lcore_io(l->lc);
 
 	(void)flags;
 	if (res >= 0 && l->stopping) {
@@ -124,15 +123,13 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 	} else if (res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM) {
 		guest_fd_refused(&l->guest->queues[0], res);
 		accept_pause(l);
-	} else if (res == -EINVAL && !io->accept_once) {
-		io->accept_once = true;
 	} else if (res < 0 && res != -ECONNABORTED && res != -EINTR && res != -ECANCELED) {
 		log_line(ZV_LOG_WARN, l->guest->name, "%s: cannot accept: %s", l->name,
 			 zv_strerror(res));
 		accept_pause(l);
 	}
 	if (!op->pending && !l->stopping && !l->pause.running)
-		io_accept(io, op, l->fd);
+		io_accept(lcore_io(l->lc), op, l->fd);
 }
 
 static void listener_begin(struct lcore *lc, void *arg)

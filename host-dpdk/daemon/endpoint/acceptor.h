@@ -3,7 +3,7 @@
  * A listening socket for programs on this machine that want to reach a guest; used by the endpoint
  * types unix and listen.
  *
- * It belongs to the lcore of queue 0, which accepts with one multishot request and distributes the
+ * It belongs to the lcore of queue 0, which accepts one in a round and distributes the
  * sockets over the guest's queues in turn; a queue whose rings do not run passes them on
  * (call_guest.h). When descriptors run out, accepting pauses: the backlog holds further
  * connections, and nothing spins.

@@ -276,7 +276,6 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 {
 	struct av_listener *l = (struct av_listener *)(void *)op; /* first */
 	struct av_space *s = l->space;
-	struct io *io = lcore_io(s->home);
 
 	(void)flags;
 	if (res >= 0) {
@@ -293,13 +292,11 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 		} else {
 			av_socket_arrived(s, res, l->what);
 		}
-	} else if (res == -EINVAL && !io->accept_once) {
-		io->accept_once = true;
 	} else if (res != -ECONNABORTED && res != -EINTR && res != -ECANCELED) {
 		accept_pause(l, res);
 	}
 	if (!op->pending && !s->ending && !l->pause.running)
-		io_accept(io, op, l->fd);
+		io_accept(lcore_io(s->home), op, l->fd);
 }
 
 static int open_failed(struct guest *g, const struct av_listener *l, const char *what, int err)

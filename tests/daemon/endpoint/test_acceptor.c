@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Many programs connect at the same time: what an lcore accepts in a round. */
+#include "endpoint/acceptor.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PROGRAMS 300u
+
+static struct lcore *lc;
+static struct guest guest;
+static struct cfg_guest cfg = {.socket_uid = (uid_t)-1, .socket_gid = (gid_t)-1};
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static unsigned accepted, most, in_round;
+static uint64_t the_round;
+static bool held, may_go;
+
+bool __wrap_guest_fd_get(struct guest_queue *gq);
+void __wrap_guest_fd_put(struct guest_queue *gq);
+
+bool __wrap_guest_fd_get(struct guest_queue *gq)
+{
+	(void)gq;
+	return true;
+}
+
+void __wrap_guest_fd_put(struct guest_queue *gq)
+{
+	(void)gq;
+}
+
+static void begin(const struct accepted *a)
+{
+	pthread_mutex_lock(&lock);
+	if (the_round != lcore_round(lc))
+		in_round = 0;
+	the_round = lcore_round(lc);
+	most = ++in_round > most ? in_round : most;
+	accepted++;
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&lock);
+	(void)close(a->fd);
+}
+
+static void wait_for(const bool *what)
+{
+	while (!*what)
+		pthread_cond_wait(&changed, &lock);
+}
+
+/* The lcore is elsewhere. */
+static void hold(struct lcore *on, void *arg)
+{
+	(void)on;
+	(void)arg;
+	pthread_mutex_lock(&lock);
+	held = true;
+	pthread_cond_broadcast(&changed);
+	wait_for(&may_go);
+	pthread_mutex_unlock(&lock);
+}
+
+static void one_is_accepted_in_a_round(void **state)
+{
+	char dir[] = "/tmp/zvd-acceptor.XXXXXX";
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct acceptor *l;
+	int fd[PROGRAMS];
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/s", dir);
+	assert_int_equal(lcore_start(&lc, 0, -1, false, 0), 0);
+	guest.cfg = &cfg;
+	guest.n_queues = 1;
+	guest.queues[0].guest = &guest;
+	guest.queues[0].lc = lc;
+	assert_int_equal(acceptor_start_unix(&l, &guest, sa.sun_path, begin, 0), 0);
+	assert_int_equal(lcore_post(lc, hold, NULL), 0);
+	pthread_mutex_lock(&lock);
+	wait_for(&held);
+	pthread_mutex_unlock(&lock);
+	for (unsigned i = 0; i < PROGRAMS; i++) {
+		fd[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+		assert_int_equal(connect(fd[i], (struct sockaddr *)&sa, sizeof(sa)), 0);
+	}
+	pthread_mutex_lock(&lock);
+	may_go = true;
+	pthread_cond_broadcast(&changed);
+	while (accepted < PROGRAMS)
+		pthread_cond_wait(&changed, &lock);
+	pthread_mutex_unlock(&lock);
+	acceptor_stop(l);
+	lcore_stop(lc);
+	assert_int_equal(most, 1);
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		(void)close(fd[i]);
+	(void)rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_is_accepted_in_a_round),
+	};
+
+	return cmocka_run_group_tests_name("acceptor", tests, NULL, NULL);
+}
