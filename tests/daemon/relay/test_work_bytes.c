@@ -254,9 +254,11 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < RELAYS; i++)
+	for (unsigned i = 0; i < RELAYS; i++) {
+		free(relays[i].from_guest);
 		if (close(relays[i].fd) < 0 || close(peer[i]) < 0)
 			return -1;
+	}
 	io_close(&io);
 	return 0;
 }
