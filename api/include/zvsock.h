@@ -135,7 +135,8 @@ ZV_API int zv_catch_sigbus(void);
  *                          the same on descriptor N, a connected AF_UNIX socket whose other end is
  *                          a vhost-user frontend. The device takes a duplicate; N stays the
  *                          caller's. There is one session: after it, the device is without a
- *                          guest. CID 2 is allowed here, for applications of the host.
+ *                          guest. All rings together have at most 131,072 descriptors. CID 2 is
+ *                          allowed here, for applications of the host.
  * @opts may be NULL. On success *dev is set and owned by the caller until zv_close. A guest device
  * is attached when the call returns; a host device waits for its guest in the background.
  * Errors, with a sentence in zv_error_text() each:

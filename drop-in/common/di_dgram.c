@@ -20,6 +20,26 @@ _Static_assert(DI_DGRAM_MAX == DROPIN_DGRAM_MAX, "what zvsockd takes");
 
 /* ---- sockets -------------------------------------------------------------------------------- */
 
+/* Reads the key from the filter of @fd, so that a process to which the socket was passed has it as
+ * well. */
+static int key_of(int fd, uint64_t *key)
+{
+	struct sock_filter code[GUARD_LENGTH];
+	socklen_t n = GUARD_LENGTH; /* instructions */
+	int rc = di_sys_getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, code, &n);
+	uint8_t *k = (uint8_t *)key;
+
+	if (rc < 0)
+		return rc;
+	if (n != GUARD_LENGTH)
+		return -EINVAL;
+	for (unsigned i = 0; i < 4; i++) {
+		k[i] = (uint8_t)(code[GUARD_HIGH].k >> (24 - 8 * i));
+		k[4 + i] = (uint8_t)(code[GUARD_LOW].k >> (24 - 8 * i));
+	}
+	return 0;
+}
+
 /* A classic filter. It accepts a message that is longer than the key and ends with it, and strips
  * the key. The kernel runs it in the sender's call, so that nothing else gets into the queue. */
 int di_dgram_guard(int fd, uint64_t key)
@@ -45,29 +65,16 @@ int di_dgram_guard(int fd, uint64_t key)
 	};
 	const struct sock_fprog program = {GUARD_LENGTH, code};
 	const int on = 1;
+	uint64_t final;
 	int rc = di_sys_setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
 
-	return rc ? rc : di_sys_setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof(on));
-}
-
-/* Reads the key from the filter of @fd, so that a process to which the socket was passed has it as
- * well. */
-static int key_of(int fd, uint64_t *key)
-{
-	struct sock_filter code[GUARD_LENGTH];
-	socklen_t n = GUARD_LENGTH; /* instructions */
-	int rc = di_sys_getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, code, &n);
-	uint8_t *k = (uint8_t *)key;
-
-	if (rc < 0)
+	if (!rc)
+		rc = di_sys_setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof(on));
+	if (!rc)
+		rc = key_of(fd, &final);
+	if (rc)
 		return rc;
-	if (n != GUARD_LENGTH)
-		return -EINVAL;
-	for (unsigned i = 0; i < 4; i++) {
-		k[i] = (uint8_t)(code[GUARD_HIGH].k >> (24 - 8 * i));
-		k[4 + i] = (uint8_t)(code[GUARD_LOW].k >> (24 - 8 * i));
-	}
-	return 0;
+	return final == key ? 0 : -EPERM; /* another thread replaced it before it was locked */
 }
 
 int di_dgram_bound(struct di *d, const char label[static DROPIN_LABEL])

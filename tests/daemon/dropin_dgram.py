@@ -285,7 +285,7 @@ def flood(cid, port, count):
 
 
 def threads_send_first(cid, port, rounds):
-    """Threads that send on one unbound socket at the same time: each is as if it were alone."""
+    """Threads that send on one unbound socket at the same time, to an echo: each is as if it were alone."""
     for _ in range(rounds):
         s, names = new(), set()
         begin = threading.Barrier(4)
@@ -305,7 +305,9 @@ def threads_send_first(cid, port, rounds):
         for t in threads:
             t.join()
         assert not failed and len(names) == 1, (failed, names)
+        assert [s.recv(MOST) for _ in threads] == [b'x'] * len(threads)
         s.close()
+    new().sendto(b'end', (cid, port))
 
 
 def connected_to_killed(cid, port):

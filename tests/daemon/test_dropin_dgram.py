@@ -288,9 +288,9 @@ def ports_at_the_own_cid(w):
 def threads_send_first(w):
     """The socket gets one port, whichever of them is first."""
     pair = Pair(w)
-    p = serve(pair.host, 'never_reads', PORT, stdin=subprocess.PIPE)
+    p = serve(pair.host, 'echo', PORT)
     run(pair.host, 'threads_send_first', 1, PORT, 20)
-    p.communicate(b'', timeout=LIMIT)
+    p.wait()
 
 
 @case

@@ -122,8 +122,7 @@ class NestedTestbed:
 
     def measure(self, options, got):
         """Adds rows of both guests to what compare has @got, as a placement of their own."""
-        options.cpus = [*options.cpus, sections.NESTED]
-        got.head['options']['cpus'] = options.cpus
+        options.cpus = got.head['options']['cpus'] = [*options.cpus, sections.NESTED]
         got.head['notes'] = [*got.head['notes'], NOTE]
         common = ['--cpus', '1cpu', '--repeat', '1', '--duration', f'{SLOWER * options.duration:g}']
         for nth in range(options.rounds):

@@ -25,8 +25,11 @@ def measure(bench, options):
     with contextlib.closing(CompareTestbed(bench, bench.current, options.vcpus)) as testbed:
         got = testbed.measure(options)
     if options.nested:
-        with contextlib.closing(NestedTestbed(bench, 'nested')) as testbed:
-            testbed.measure(options, got)
+        try:
+            with contextlib.closing(NestedTestbed(bench, 'nested')) as testbed:
+                testbed.measure(options, got)
+        except (Failure, Skip) as why:  # what there is, is kept
+            got.failed.append(f'nested: {why}')
     return got
 
 

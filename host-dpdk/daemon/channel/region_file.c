@@ -138,12 +138,16 @@ int region_file(struct region *r)
 
 /* ---- waiting for pages ---- */
 
-/* How often this thread has waited in the kernel; being preempted does not count. */
-static uint64_t waits(void)
+/* How often this thread has waited in the kernel, where being preempted does not count; its page
+ * faults; its CPU time. */
+static void look_at_thread(struct region_touch *t)
 {
-	struct rusage u;
+	struct rusage u = {0};
 
-	return getrusage(RUSAGE_THREAD, &u) ? 0 : (uint64_t)u.ru_nvcsw;
+	(void)getrusage(RUSAGE_THREAD, &u);
+	t->waits = (uint64_t)u.ru_nvcsw;
+	t->faults = (uint64_t)(u.ru_minflt + u.ru_majflt);
+	t->cpu_ns = cpu_ns();
 }
 
 bool region_rests(const struct region *r, uint64_t now)
@@ -173,7 +177,8 @@ void region_took(struct region *r, uint64_t start, uint64_t end, uint64_t lost_n
 	if (!rested && region_rests(r, end))
 		log_line(ZV_LOG_WARN, *r->origin ? r->origin : NULL,
 			 "an access to %s took %llu ms: somebody who has that memory takes "
-			 "pages out of it; connections are relayed for %llu s",
+			 "pages out of it, or its pages of 1 GiB have never been touched; "
+			 "connections are relayed for %llu s",
 			 *r->origin ? "its region" : "the region of applications",
 			 (unsigned long long)(end - start) / 1000000,
 			 (unsigned long long)(r->rest_ns - end) / 1000000000);
@@ -184,21 +189,22 @@ struct region_touch region_touch(const struct region *r)
 	struct region_touch t = {.start = now_ns()};
 
 	t.watched = t.start < r->watch_ns;
-	t.waits = t.watched ? waits() : 0;
-	t.cpu_ns = t.watched ? cpu_ns() : 0;
+	if (t.watched)
+		look_at_thread(&t);
 	return t;
 }
 
 void region_touched(struct region *r, const struct region_touch *t)
 {
-	uint64_t end = now_ns(), lost = 0, cpu;
+	uint64_t end = now_ns(), lost = 0;
+	struct region_touch now;
 
 	if (t->watched && end - t->start >= SLOW_NS) {
-		cpu = cpu_ns() - t->cpu_ns;
-		if (waits() != t->waits)
+		look_at_thread(&now);
+		if (now.waits != t->waits)
 			lost = end - t->start;
-		else if (cpu >= SLOW_CPU_NS)
-			lost = cpu;
+		else if (now.faults != t->faults && now.cpu_ns - t->cpu_ns >= SLOW_CPU_NS)
+			lost = now.cpu_ns - t->cpu_ns;
 	}
 	region_took(r, t->start, end, lost);
 }

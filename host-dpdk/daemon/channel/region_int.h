@@ -57,7 +57,7 @@ extern struct regions {
 
 /* To be called before and after memory of the region is touched, with its lock. */
 struct region_touch {
-	uint64_t start, waits, cpu_ns;
+	uint64_t start, waits, faults, cpu_ns;
 	bool watched;
 };
 struct region_touch region_touch(const struct region *r);

@@ -111,12 +111,18 @@ static void client_close(struct control *ct, struct client *cl)
 static bool may_enter(struct control *ct, const struct control_user *u, int fd)
 {
 	static const char text[] =
-		"{\"v\":1,\"ok\":false,\"code\":\"busy\",\"error\":\"other programs of this user "
-		"have its share of the control socket: end some\"}\n";
+		"{\"v\":1,\"ok\":false,\"code\":\"share\",\"error\":\"no place on the control "
+		"socket "
+		"is left for this user: end other programs that use it, or try again\"}\n";
+	uint32_t more;
 
 	if (!control_user_is_full(u) && control_user_has_share(ct, u))
 		return true;
 	(void)send(fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (log_once(&ct->turned_away, &more))
+		log_line(ZV_LOG_WARN, NULL,
+			 "control socket: no place is left for user %u (and %u more)", u->uid,
+			 more);
 	return false;
 }
 
@@ -344,6 +350,7 @@ static void tick_work(struct control *ct)
 
 	(void)!read(ct->timer, &missed, sizeof(missed));
 	accepting(ct, true);
+	captures_catch_up(ct);
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
 		struct client *cl = &ct->clients[i];
 

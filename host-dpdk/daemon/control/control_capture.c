@@ -233,6 +233,7 @@ void captures_end(struct control *ct)
 void control_guest_up(struct daemon *d, struct guest *g)
 {
 	struct control *ct = d->control;
+	uint32_t more;
 
 	for (unsigned i = 0; ct && i < CONTROL_CAPTURES; i++) {
 		struct control_capture *cc = &ct->captures[i];
@@ -241,13 +242,20 @@ void control_guest_up(struct daemon *d, struct guest *g)
 		if (!cc->c || !cc->client || !cc->all || capture_over(cc->c) || captured(ct, g))
 			continue;
 		ret = capture_add(cc->c, g);
-		if (ret < 0)
-			log_line(ZV_LOG_WARN, g->cfg->name, "it is not captured: %s",
+		if (ret < 0 && log_once(&ct->not_captured, &more))
+			log_line(ZV_LOG_WARN, g->cfg->name,
+				 "it (and %u more) is not captured yet: %s", more,
 				 ret == -EAGAIN
 					 ? "of many that have gone, the packets are still to "
 					   "be written to the capture's file"
 					 : zv_strerror(ret));
 	}
+}
+
+void captures_catch_up(struct control *ct)
+{
+	for (struct guest *g = ct->d->guests; g; g = g->next)
+		control_guest_up(ct->d, g);
 }
 
 void control_guest_down(struct daemon *d, struct guest *g)

@@ -10,6 +10,7 @@
 #include "capture.h"
 #include "control.h"
 #include "core/daemon.h"
+#include "core/log.h"
 #include "protocol.h"
 
 #include <jansson.h>
@@ -63,6 +64,7 @@ struct control {
 	size_t unsent;
 	struct client clients[CONTROL_CLIENTS];
 	struct control_user users[CONTROL_USERS];
+	struct log_once turned_away, not_captured;
 	struct control_capture captures[CONTROL_CAPTURES];
 };
 
@@ -78,7 +80,7 @@ void control_users_fini(struct control *ct);
 struct control_user *control_user_of(struct control *ct, uid_t uid);
 /* The one of those that are not known. */
 struct control_user *control_user_rest(struct control *ct);
-/* One more client leaves as many places for others as its user has then. */
+/* With one more client its user has no more places than are left for others. */
 bool control_user_has_share(const struct control *ct, const struct control_user *u);
 /* Too many of its descriptors wait to be closed. */
 bool control_user_is_full(const struct control_user *u);
@@ -137,6 +139,8 @@ json_t *capture_end_early(struct control *ct, struct client *cl, const json_t *r
 			  struct refusal *why);
 /* Reports captures that are over to their clients, and frees those captures. */
 void captures_reap(struct control *ct);
+/* Captures of all guests get those that they could not take when they came. */
+void captures_catch_up(struct control *ct);
 /* The client has disconnected: ends its capture. */
 void captures_orphan(struct control *ct, struct client *cl);
 /* Ends all captures; waits a short time for those that can end. */

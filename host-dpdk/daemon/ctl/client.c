@@ -14,6 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define RETRY_MS 100
+
 void ctl_die(int code, const char *fmt, ...)
 {
 	va_list ap;
@@ -64,8 +66,12 @@ int ctl_socket(const char *what, const char *path)
 	return -1;
 }
 
-void ctl_connect(struct ctl *c)
+/* Ends what was asked before. */
+static void connect_control(struct ctl *c)
 {
+	if (c->fd >= 0)
+		(void)close(c->fd);
+	c->in_len = 0;
 	c->fd = ctl_socket("--socket", c->socket);
 	if (c->fd >= 0)
 		return;
@@ -114,7 +120,8 @@ void ctl_send(struct ctl *c, json_t *request, int pass)
 		memcpy(CMSG_DATA(h), &pass, sizeof(pass));
 	}
 	/* A request is far smaller than a socket's buffer: it goes out whole. */
-	if (sendmsg(c->fd, &m, MSG_NOSIGNAL) != (ssize_t)iov.iov_len)
+	if (sendmsg(c->fd, &m, MSG_NOSIGNAL) != (ssize_t)iov.iov_len && errno != EPIPE &&
+	    errno != ECONNRESET) /* these two: it may have said why before it closed */
 		die_gone(c);
 	free(line);
 }
@@ -163,7 +170,8 @@ static void die_refused(const json_t *answer)
 	ctl_die(CTL_FAILED, "%s", text_of(answer, "error"));
 }
 
-json_t *ctl_answer(struct ctl *c, int timeout_ms)
+/* The next line. */
+static json_t *next_answer(struct ctl *c, int timeout_ms)
 {
 	size_t seen = 0;
 	json_t *answer;
@@ -178,6 +186,11 @@ json_t *ctl_answer(struct ctl *c, int timeout_ms)
 	memmove(c->in, end + 1, c->in_len);
 	if (!json_is_object(answer))
 		ctl_die(CTL_NO_DAEMON, "%s: what answers here is not zvsockd", c->socket);
+	return answer;
+}
+
+static json_t *checked(json_t *answer)
+{
 	if (!json_is_true(json_object_get(answer, "ok")) && !json_object_get(answer, "event"))
 		die_refused(answer);
 	if (json_integer_value(json_object_get(answer, "v")) != CONTROL_PROTOCOL)
@@ -186,15 +199,35 @@ json_t *ctl_answer(struct ctl *c, int timeout_ms)
 	return answer;
 }
 
+json_t *ctl_answer(struct ctl *c, int timeout_ms)
+{
+	return checked(next_answer(c, timeout_ms));
+}
+
+json_t *ctl_first(struct ctl *c, json_t *request, int pass)
+{
+	json_t *answer = NULL;
+
+	for (int waited = 0;; waited += RETRY_MS) {
+		connect_control(c);
+		ctl_send(c, json_incref(request), pass);
+		answer = next_answer(c, CTL_ANSWER_MS);
+		if (strcmp(text_of(answer, "code"), "share") != 0 || waited >= CTL_ANSWER_MS)
+			break;
+		json_decref(answer);
+		(void)poll(NULL, 0, RETRY_MS);
+	}
+	json_decref(request);
+	return checked(answer);
+}
+
 json_t *ctl_ask(struct ctl *c, const char *cmd)
 {
 	json_t *request = json_pack("{ss}", "cmd", cmd);
 
 	if (c->guest)
 		(void)json_object_set_new(request, "guest", json_string(c->guest));
-	ctl_connect(c);
-	ctl_send(c, request, -1);
-	return ctl_answer(c, CTL_ANSWER_MS);
+	return ctl_first(c, request, -1);
 }
 
 void ctl_print_json(json_t *answer, bool to_stderr)

@@ -29,7 +29,7 @@ struct ctl {
 	uint32_t port;			      /* connect; 0: not given */
 	uint64_t snaplen, count, duration_ms; /* UINT64_MAX: not given */
 	const char *memory;
-	int fd;	  /* of the control socket, -1 before ctl_connect */
+	int fd;	  /* of the control socket, -1 before ctl_first */
 	char *in; /* data from the daemon not read yet */
 	size_t in_len, in_size;
 };
@@ -41,15 +41,16 @@ void ctl_die(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)
  * where it was given. */
 int ctl_socket(const char *what, const char *path);
 
-/* Connects to the daemon, or dies. */
-void ctl_connect(struct ctl *c);
-
 /* Sends @request, which it frees, with the descriptor @pass (-1: none). */
 void ctl_send(struct ctl *c, json_t *request, int pass);
 
 /* The next line of the daemon within @timeout_ms (-1: no limit); dies if there is none, or if it is
  * a refusal. */
 json_t *ctl_answer(struct ctl *c, int timeout_ms);
+
+/* Connects to the daemon, sends the first request, which it frees, and returns the answer. Waits
+ * for a place as long as the daemon has none for this user. */
+json_t *ctl_first(struct ctl *c, json_t *request, int pass);
 
 /* Sends {"cmd":@cmd} with the guest, if one is named, and returns the answer. */
 json_t *ctl_ask(struct ctl *c, const char *cmd);

@@ -95,13 +95,11 @@ static void by_control(struct join *j)
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		ctl_die(CTL_FAILED, "cannot make a pair of sockets: %s", strerror(errno));
-	ctl_connect(c);
-	ctl_send(c,
-		 json_pack("{ss ss sI}", "cmd", "connect", "guest", j->guest, "port",
-			   (json_int_t)c->port),
-		 pair[1]);
+	answer = ctl_first(c,
+			   json_pack("{ss ss sI}", "cmd", "connect", "guest", j->guest, "port",
+				     (json_int_t)c->port),
+			   pair[1]);
 	(void)close(pair[1]);
-	answer = ctl_answer(c, CTL_ANSWER_MS);
 	if (is_event(answer)) { /* it is over already */
 		j->closed = answer;
 		answer = ctl_answer(c, CTL_ANSWER_MS);
