@@ -2,6 +2,7 @@
 /* Many programs connect at the same time: what an lcore accepts in a round. */
 #include "endpoint/acceptor.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +15,7 @@
 
 #include <cmocka.h>
 
-#define PROGRAMS 300u
+#define PROGRAMS 300u /* at most: as many as the backlog takes (net.core.somaxconn) */
 
 static struct lcore *lc;
 static struct guest guest;
@@ -70,12 +71,28 @@ static void hold(struct lcore *on, void *arg)
 	pthread_mutex_unlock(&lock);
 }
 
+/* Connects until the backlog is full. Returns how many have connected. */
+static unsigned connect_all(const struct sockaddr_un *sa, int *fd)
+{
+	for (unsigned i = 0; i < PROGRAMS; i++) {
+		fd[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		assert_true(fd[i] >= 0);
+		if (connect(fd[i], (const struct sockaddr *)sa, sizeof(*sa)) < 0) {
+			assert_int_equal(errno, EAGAIN);
+			(void)close(fd[i]);
+			return i;
+		}
+	}
+	return PROGRAMS;
+}
+
 static void one_is_accepted_in_a_round(void **state)
 {
 	char dir[] = "/tmp/zvd-acceptor.XXXXXX";
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct acceptor *l;
 	int fd[PROGRAMS];
+	unsigned n;
 
 	(void)state;
 	assert_non_null(mkdtemp(dir));
@@ -90,20 +107,17 @@ static void one_is_accepted_in_a_round(void **state)
 	pthread_mutex_lock(&lock);
 	wait_for(&held);
 	pthread_mutex_unlock(&lock);
-	for (unsigned i = 0; i < PROGRAMS; i++) {
-		fd[i] = socket(AF_UNIX, SOCK_STREAM, 0);
-		assert_int_equal(connect(fd[i], (struct sockaddr *)&sa, sizeof(sa)), 0);
-	}
+	n = connect_all(&sa, fd);
 	pthread_mutex_lock(&lock);
 	may_go = true;
 	pthread_cond_broadcast(&changed);
-	while (accepted < PROGRAMS)
+	while (accepted < n)
 		pthread_cond_wait(&changed, &lock);
 	pthread_mutex_unlock(&lock);
 	acceptor_stop(l);
 	lcore_stop(lc);
-	assert_int_equal(most, 1);
-	for (unsigned i = 0; i < PROGRAMS; i++)
+	assert_int_equal(most, n > 0);
+	for (unsigned i = 0; i < n; i++)
 		(void)close(fd[i]);
 	(void)rmdir(dir);
 }
