@@ -264,6 +264,27 @@ static void slow_connects_are_limited(void **state)
 	assert_int_equal(tries, MANY);
 }
 
+/* The time for slow calls is used up while a connection waits for room: it goes on waiting. */
+static void who_waits_is_not_refused(void **state)
+{
+	struct cpu_stock *s = &part.waitq[0].connects;
+
+	(void)state;
+	ask(2);
+	assert_int_equal(failed, 2);
+	s->left = -(int64_t)WHEEL_NS * 1000;
+	room = 2;
+	for (unsigned i = 0; i < 100; i++) {
+		tick();
+		assert_int_equal(tries, 0);
+	}
+	assert_int_equal(aborted, 0);
+	s->left = 1;
+	for (unsigned i = 0; i < 4; i++)
+		tick();
+	assert_int_equal(started, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -272,6 +293,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_is_tried_often, setup, teardown),
 		cmocka_unit_test_setup_teardown(giving_up_leaves_the_line, setup, teardown),
 		cmocka_unit_test_setup_teardown(slow_connects_are_limited, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_waits_is_not_refused, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("backlog", tests, NULL, NULL);

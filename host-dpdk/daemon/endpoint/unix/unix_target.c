@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The unix endpoint, guest to host: connects to PATH_<port> without waiting. A full backlog is
  * tried again until the answer timeout of the socket layer has expired. */
+#include "core/clock.h"
 #include "core/log.h"
 #include "endpoint_unix.h"
 #include "passed.h"
@@ -144,6 +145,8 @@ static void retry_first(struct lcore_timer *timer)
 		leave_waitq(t);
 		lcore_charge(&t->r.f.owner.gq->lq);
 		err = target_connect(t);
+		if (err == -EBUSY) /* not tried: it waits on, up to the answer timeout */
+			err = -EAGAIN;
 		if (backlog_full(err) && !failed++)
 			first_failed = t;
 		target_step(t, err); /* may free it */
