@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The daemon's clock: CLOCK_MONOTONIC as a number. Any thread. */
+/* The daemon's clocks, as numbers: CLOCK_MONOTONIC, and the CPU time of the calling thread. */
 #ifndef ZVD_CLOCK_H
 #define ZVD_CLOCK_H
 
@@ -17,6 +17,12 @@ static inline uint64_t clock_ns(clockid_t id)
 static inline uint64_t now_ns(void)
 {
 	return clock_ns(CLOCK_MONOTONIC);
+}
+
+/* Of this thread. To measure a system call: an lcore may lose its CPU during a call. */
+static inline uint64_t cpu_ns(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static inline uint64_t now_ms(void)

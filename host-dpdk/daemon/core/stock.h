@@ -7,18 +7,26 @@
 #ifndef ZVD_STOCK_H
 #define ZVD_STOCK_H
 
-#include "clock.h"
-
 #include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * What is usual depends on the machine: emulated CPUs and kernels with checks are many times
+ * slower. So it is CPU_USUAL_FASTEST times what the fastest call since the start has taken, but at
+ * least usual_ns and at most CPU_USUAL_MOST times that, in case no call has been fast yet.
+ */
+#define CPU_USUAL_FASTEST 8u
+#define CPU_USUAL_MOST	  16u
 
 struct cpu_limit {
 	uint64_t usual_ns; /* of a call: free of charge */
 	uint64_t most_ns;
-	uint64_t share; /* it grows by 1/share of the time */
+	uint64_t share;	      /* it grows by 1/share of the time */
+	uint64_t *fastest_ns; /* of all calls of this kind, on all threads; atomic; 0: none yet */
 };
 
 struct cpu_stock {
-	uint64_t at_ns; /* when `left` was true */
+	uint64_t at_ns; /* when `left` was true; 0: never used */
 	int64_t left;	/* < 0: overdrawn */
 };
 
@@ -27,36 +35,23 @@ struct cpu_stock {
  * names, or inode numbers, have the same hash, and local users choose those: with 20,000 such
  * sockets of one program a call takes 0.4 ms, and 3 ms while others look at the same time.
  */
-static const struct cpu_limit socket_names_limit = {50000, 100000000, 100};
+extern const struct cpu_limit socket_names_limit;
 
 /* The part of one of @n queues. */
 static inline struct cpu_limit cpu_limit_part(const struct cpu_limit *l, unsigned n)
 {
-	return (struct cpu_limit){l->usual_ns, l->most_ns / n, l->share * n};
+	return (struct cpu_limit){l->usual_ns, l->most_ns / n, l->share * n, l->fastest_ns};
 }
+
+/* A call has taken @ns of CPU time: how much of that is not free of charge. */
+uint64_t cpu_limit_beyond(const struct cpu_limit *l, uint64_t ns);
 
 /* False: it is used up. */
-static inline bool cpu_stock_may(struct cpu_stock *s, const struct cpu_limit *l)
-{
-	const uint64_t now = now_ns();
-
-	s->left += (int64_t)((now - s->at_ns) / l->share);
-	if (!s->at_ns || s->left > (int64_t)l->most_ns)
-		s->left = (int64_t)l->most_ns;
-	s->at_ns = now;
-	return s->left > 0;
-}
-
-/* Of this thread. CPU time, because an lcore may lose its CPU during a call. */
-static inline uint64_t cpu_ns(void)
-{
-	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
-}
+bool cpu_stock_may(struct cpu_stock *s, const struct cpu_limit *l);
 
 static inline void cpu_stock_took(struct cpu_stock *s, const struct cpu_limit *l, uint64_t ns)
 {
-	if (ns > l->usual_ns)
-		s->left -= (int64_t)(ns - l->usual_ns);
+	s->left -= (int64_t)cpu_limit_beyond(l, ns);
 }
 
 #endif

@@ -3,7 +3,8 @@
  * What programs at a drop-in directory can make an lcore do in one round, be they many, or have
  * they chosen the numbers of their ports. The lcore is played here.
  */
-#include "endpoint/af_vsock/av.h"
+#include "core/fds.h"
+#include "endpoint/af_vsock/av_dgram.h"
 #include "lcore_works.h"
 
 #include <errno.h>
@@ -23,9 +24,11 @@
 #define QUESTIONS 40u
 #define NOBODY	  65534
 #define PORTS	  500u
-/* Of a round, or of a question: the work of a round, and what the last question takes beyond it:
- * it looks at SWEPT ports, and at those of all its tries. */
-#define MOST (AV_TURN_WORK + 32u)
+#define SWEPT	  4u  /* bound ports that a BIND looks at, beside the one that it asks for */
+#define TRIES	  24u /* ports for a program to which any will do */
+#define SEEDS	  1000u
+/* Of a round: the work of a round, and what the last question takes beyond it. */
+#define MOST (AV_TURN_WORK + SWEPT + 1)
 #define US   1000u
 #define MS   (1000u * US)
 #define S    (1000u * MS)
@@ -111,6 +114,9 @@ static int up(void **state)
 	TAILQ_INIT(&space.failed);
 	TAILQ_INIT(&space.checked);
 	av_turn_init(&space);
+	space.listener[AV_DGRAM].fd = -1;
+	space.mail = av_mail_new(&space);
+	assert_non_null(space.mail);
 	cost = 0;
 	lcore_works_round(); /* what an earlier test has used up is of another round */
 	return 0;
@@ -126,6 +132,7 @@ static int down(void **state)
 	while (!lcore_works_empty())
 		lcore_works_round();
 	av_ports_end(&space);
+	av_mail_free(space.mail);
 	pthread_mutex_destroy(&space.lock);
 	return space.n_asks || space.users;
 }
@@ -196,23 +203,31 @@ static void each_user_has_turns(void **state)
 	close(other);
 }
 
-/* Binds @port, for a socket that has the label. */
-static int bound(int ask, uint32_t port)
+/* Binds @port, for a socket of type @type that has the label, which is copied to @label unless that
+ * is NULL. */
+static int bound_as(int ask, uint32_t port, int type, char *label)
 {
 	struct sockaddr_un sa;
 	struct dropin_msg m;
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	int fd = socket(AF_UNIX, type, 0);
 
 	assert_true(fd >= 0);
 	dropin_msg_init(&m, DROPIN_BIND);
-	m.sock_type = SOCK_STREAM;
+	m.sock_type = (uint16_t)type;
 	m.local = (struct dropin_addr){UINT32_MAX, port};
 	assert_int_equal(send(ask, &m, sizeof(m), 0), sizeof(m));
 	av_turn(TAILQ_FIRST(&space.asks));
 	assert_int_equal(recv(ask, &m, sizeof(m), 0), sizeof(m));
 	assert_int_equal(m.result, 0);
 	assert_int_equal(__real_bind(fd, (struct sockaddr *)&sa, av_address(&sa, m.label)), 0);
+	if (label)
+		memcpy(label, m.label, sizeof(m.label));
 	return fd;
+}
+
+static int bound(int ask, uint32_t port)
+{
+	return bound_as(ask, port, SOCK_STREAM, NULL);
 }
 
 /* However many ports there are, and whatever their numbers; those whose sockets are closed become
@@ -389,6 +404,121 @@ static void slow_looks_are_of_who_asks(void **state)
 	close(fd);
 }
 
+/* To whom any port will do gets one without a look at those that are bound: others choose these. */
+static void any_port_is_none_that_is_bound(void **state)
+{
+	int fd[TRIES], ask;
+
+	(void)state;
+	for (unsigned i = 0; i < TRIES - 1; i++)
+		fd[i] = bound_for_good(5000 + i);
+	space.last_port = 5000;
+	ask = asks(0);
+	binds = 0;
+	fd[TRIES - 1] = bound(ask, ZV_PORT_ANY);
+	assert_in_range(binds, 0, SWEPT);
+	assert_non_null(av_port_at(&space, SOCK_STREAM, UINT32_MAX, 5000 + TRIES - 1));
+	for (unsigned i = 0; i < TRIES; i++)
+		close(fd[i]);
+	close(ask);
+}
+
+static void use_up(struct av_looker l)
+{
+	assert_true(av_look_may(&space, &l));
+	av_look_took(&space, &l, 10 * (uint64_t)S);
+	assert_false(av_look_may(&space, &l));
+}
+
+static bool may_look(struct av_looker l)
+{
+	return av_look_may(&space, &l);
+}
+
+/* A user who has used up all the time that others spend on him takes none from guests, applications
+ * that listen, or other reasons, whatever the seed; and little from others for the same reason. */
+static void no_stock_is_anothers(void **state)
+{
+	static struct av_guest guest[2];
+	unsigned users = 0, of_guest = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < SEEDS; i++) {
+		memset(space.looks, 0, sizeof(space.looks));
+		memset(guest, 0, sizeof(guest));
+		space.seed = ((uint64_t)random() << 33 ^ (uint64_t)random() << 8) | 1;
+		for (unsigned k = 0; k < 2; k++) {
+			guest[k].space = &space;
+			guest[k].cid = 3 + k;
+		}
+		for (enum av_look_why why = 0; why < AV_LOOK_USERS; why++) {
+			for (enum av_look_why other = why; other < AV_LOOK_USERS; other++)
+				assert_true(may_look(av_looker(&space, other, 1000)));
+			use_up(av_looker(&space, why, 1000));
+			users += !may_look(av_looker(&space, why, 1001 + i));
+		}
+		assert_true(may_look(av_looker(&space, AV_LOOK_LISTEN, 0)));
+		for (unsigned k = 0; k < 2; k++)
+			assert_true(may_look(av_looker_guest(&guest[k], 1000)));
+		/* And a guest none from another, for its connections to the same programs. */
+		use_up(av_looker_guest(&guest[0], 1000));
+		assert_true(may_look(av_looker_guest(&guest[1], 1000)));
+		of_guest += !may_look(av_looker_guest(&guest[0], 1001 + i));
+	}
+	assert_in_range(users, 0, 3 * SEEDS * 4 / AV_LOOK_STOCKS);
+	assert_in_range(of_guest, 0, SEEDS * 4 / AV_GUEST_STOCKS);
+}
+
+/* A program has bound its datagram socket, and the time to look for it is used up: it may go on,
+ * and has its datagrams once there is time. */
+static void bound_without_a_look(void **state)
+{
+	const struct av_looker l = av_looker(&space, AV_LOOK_INBOX, geteuid());
+	struct dropin_label label;
+	struct av_port *p;
+	struct dropin_msg m;
+	int fd, ask = asks(0);
+
+	(void)state;
+	dropin_msg_init(&m, DROPIN_BOUND);
+	fd = bound_as(ask, 5000, SOCK_DGRAM, m.label);
+	p = av_port_named(&space, m.label, &label);
+	assert_non_null(p);
+	use_up(l);
+	av_bound(TAILQ_FIRST(&space.asks), &m);
+	assert_int_equal(m.result, 0);
+	assert_true(av_inbox_is_new(p->inbox));
+	now += 3600 * (uint64_t)S;
+	assert_int_equal(av_inbox_hold(p->inbox), 0);
+	assert_false(av_inbox_is_new(p->inbox));
+	close(fd);
+	close(ask);
+}
+
+/* A machine on which every call takes long: nobody is refused for that. */
+static void a_slow_machine_looks_as_often(void **state)
+{
+	int fd = bound_for_good(5000), ask = asks(0);
+
+	(void)state;
+	*socket_names_limit.fastest_ns = 0;
+	cost = 400 * US;
+	binds = 0;
+	for (unsigned i = 0; i < 2000; i++)
+		assert_int_equal(asked_for(ask, 5000), -EADDRINUSE);
+	assert_int_equal(binds, 2 * 2000);
+	/* Once a call was fast, it is known that the machine is not slow. */
+	cost = 0;
+	assert_int_equal(asked_for(ask, 5000), -EADDRINUSE);
+	cost = 400 * US;
+	binds = 0;
+	for (unsigned i = 0; i < 2000; i++)
+		assert_int_equal(asked_for(ask, 5000), -EADDRINUSE);
+	assert_in_range(binds, 1, 2 * 400);
+	close(fd);
+	close(ask);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -399,6 +529,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_round_is_short, up, down),
 		cmocka_unit_test_setup_teardown(slow_looks_are_limited, up, down),
 		cmocka_unit_test_setup_teardown(slow_looks_are_of_who_asks, up, down),
+		cmocka_unit_test_setup_teardown(any_port_is_none_that_is_bound, up, down),
+		cmocka_unit_test_setup_teardown(no_stock_is_anothers, up, down),
+		cmocka_unit_test_setup_teardown(bound_without_a_look, up, down),
+		cmocka_unit_test_setup_teardown(a_slow_machine_looks_as_often, up, down),
 	};
 
 	return cmocka_run_group_tests_name("av_work", tests, NULL, NULL);

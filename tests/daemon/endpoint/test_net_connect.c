@@ -112,12 +112,28 @@ static void a_queue_does_not_pay_for_another(void **state)
 	assert_int_equal(calls, 2);
 }
 
+/* A stock that is asked for often, in pieces of the time that add nothing, grows all the same. */
+static void a_stock_grows_in_small_steps(void **state)
+{
+	const struct cpu_limit l = cpu_limit_part(&socket_names_limit, 16);
+	struct cpu_stock s = {0};
+
+	(void)state;
+	assert_true(cpu_stock_may(&s, &l));
+	s.left = -(int64_t)(10000);
+	for (unsigned i = 0; i < 20000; i++, now += 1000)
+		if (cpu_stock_may(&s, &l))
+			return;
+	fail_msg("%lld ns are left", (long long)s.left);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(usual_ones_are_free, setup),
 		cmocka_unit_test_setup(slow_ones_are_limited, setup),
 		cmocka_unit_test_setup(a_queue_does_not_pay_for_another, setup),
+		cmocka_unit_test_setup(a_stock_grows_in_small_steps, setup),
 	};
 
 	return cmocka_run_group_tests_name("net_connect", tests, NULL, NULL);

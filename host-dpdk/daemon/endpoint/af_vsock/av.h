@@ -67,16 +67,27 @@
 #define AV_TURN_WORK 16
 #define AV_TURN_NS   200000u
 
-/* Those who cause looks at names, each with a limit for the time that these take: which share so
- * many stocks. */
-enum av_looker {
-	AV_LOOK_SELF,	/* zvsockd, for what it does now and then */
-	AV_LOOK_LISTEN, /* applications that listen */
-	AV_LOOK_USER,	/* programs and applications of a user, by its number */
-	AV_LOOK_INBOX,	/* datagrams to programs of a user, likewise */
-	AV_LOOK_GUEST	/* connections of a guest, by its CID */
+/* Why zvsockd looks at a name. The time that looks take is limited (core/stock.h) for each user, or
+ * each guest, that causes them. */
+enum av_look_why {
+	AV_LOOK_SELF,  /* it checks ports now and then: by the user who has bound the port */
+	AV_LOOK_USER,  /* programs and applications of a user ask */
+	AV_LOOK_INBOX, /* datagrams to programs of a user */
+	AV_LOOK_USERS, /* those before it are by user */
+	AV_LOOK_LISTEN = AV_LOOK_USERS, /* applications listen: one limit for all */
+	AV_LOOK_GUEST			/* connections of a guest to programs of a user */
 };
-#define AV_LOOK_STOCKS 32u
+/* Stocks for users, for each of the reasons: some users share one, which nobody can choose. */
+#define AV_LOOK_STOCKS 256u
+/* A guest's connections have so many, for the users who have bound the ports. */
+#define AV_GUEST_STOCKS 16u
+
+/* Who is charged for a look. */
+struct av_looker {
+	enum av_look_why why;
+	uint32_t number; /* user or CID */
+	struct cpu_stock *stock;
+};
 
 /* From the answer to BIND to bind(2), of which nobody tells us. */
 #define AV_NEW_NS 60000000000ull
@@ -200,6 +211,7 @@ struct av_guest {
 	bool app;      /* an application: no CID leads to it */
 	bool gone;     /* under the lock */
 	unsigned next; /* next queue to use; under the lock */
+	struct cpu_stock looks[AV_GUEST_STOCKS]; /* av_look.c; under the lock */
 	struct dgram_in_transit to, from; /* datagrams in transit to the guest, and from it */
 	struct av_guest *more;		  /* in space->devices */
 };
@@ -207,7 +219,7 @@ struct av_guest {
 struct av_space {
 	struct av_space *next; /* main thread, as is `begun` */
 	bool begun;
-	struct cfg_space cfg; /* [H] */
+	struct cfg_space cfg; /* [H] writes, under the lock */
 	struct lcore *home;
 	struct av_listener listener[AV_SOCKETS];
 	int ports_fd;	  /* DIR/ports; -1: none */
@@ -238,9 +250,9 @@ struct av_space {
 	struct av_guest *devices;
 	bool of_device; /* there has been a device */
 	LIST_HEAD(av_ports, av_port) ports[AV_BUCKETS];
-	struct cpu_stock looks[AV_LOOK_STOCKS]; /* av_look.c */
-	uint64_t seed;				/* hash seed of ports[], looks[] */
-	unsigned n_ports;			/* [H] */
+	struct cpu_stock looks[AV_LOOK_USERS][AV_LOOK_STOCKS], listen_looks; /* av_look.c */
+	uint64_t seed;	  /* hash seed of ports[], looks[], those of guests */
+	unsigned n_ports; /* [H] */
 };
 
 static inline struct av_guest *av_guest(const struct guest *g)
@@ -343,16 +355,19 @@ socklen_t av_address(struct sockaddr_un *addr, const char *text);
 /* ---- av_look.c: the kernel is asked for sockets by their names; any thread, without the lock ----
  */
 
-/* False: the time for looks that this one causes is used up, which is logged. */
-bool av_look_may(struct av_space *s, enum av_looker who, uint32_t number);
+/* @why: one of those by user, or AV_LOOK_LISTEN, for which @uid is 0. */
+struct av_looker av_looker(struct av_space *s, enum av_look_why why, uid_t uid);
+/* For connections of @g to programs of @uid. */
+struct av_looker av_looker_guest(struct av_guest *g, uid_t uid);
+/* False: the time for looks that @l causes is used up, which is logged. */
+bool av_look_may(struct av_space *s, const struct av_looker *l);
 /* Such a look took @ns of CPU time. */
-void av_look_took(struct av_space *s, enum av_looker who, uint32_t number, uint64_t ns);
+void av_look_took(struct av_space *s, const struct av_looker *l, uint64_t ns);
 /* A socket of @sock_type has the label @text: 0; -ENOENT: none has; -EBUSY: not known, as in
  * av_look_may(). */
-int av_look(struct av_space *s, enum av_looker who, uint32_t number, const char *text,
-	    int sock_type);
-/* False: no socket has the label of @p. [H] */
-bool av_has_label(struct av_space *s, enum av_looker who, uint32_t number, struct av_port *p);
+int av_look(struct av_space *s, const struct av_looker *l, const char *text, int sock_type);
+/* The same for the label of @p; datagrams to its user are charged for that of an inbox. [H] */
+int av_has_label(struct av_space *s, const struct av_looker *l, struct av_port *p);
 /* True: a socket is bound to the label of the port that guests reach as @port of their host, or
  * applications as @port of this machine. */
 bool av_port_bound(struct av_space *s, uint32_t port, bool dgram);

@@ -64,15 +64,13 @@ uint64_t av_inbox_key(const struct av_inbox *b);
  * Connects the `hold` socket to the program's, or checks it if it is connected already. 0: the
  * socket with the label is the program's; -EPERM: it cannot be checked, because the socket with the
  * label accepts datagrams only from the peer that it is connected to; -ECONNREFUSED: there is no
- * such socket, or it is not the program's; other -errno.
+ * such socket, or it is not the program's; -EBUSY: not looked, as in av_look_may(); other -errno.
  */
 int av_inbox_hold(struct av_inbox *b);
 /* The label has been assigned to a program, which must bind its socket to it. */
 void av_inbox_label_assigned(struct av_inbox *b);
 /* The label has been assigned, and no socket with it has been seen yet. */
 bool av_inbox_is_new(const struct av_inbox *b);
-/* False: the program's socket is known to be gone. */
-bool av_inbox_has_socket(struct av_inbox *b);
 /* Delivers a datagram from @from to the program at @local_cid. False: it is lost. */
 bool av_inbox_put(struct av_inbox *b, uint32_t local_cid, const struct dropin_addr *from,
 		  const void *data, uint32_t len);

@@ -19,7 +19,7 @@ void av_bound(struct av_ask *a, struct dropin_msg *m)
 		return;
 	}
 	err = av_inbox_hold(p->inbox);
-	if (err < 0)
+	if (err < 0 && err != -EBUSY) /* else the next datagram or check of the port connects it */
 		av_refuse(m, err == -EMFILE ? -ENOBUFS : -EINVAL,
 			  "zvsockd cannot reach the socket that was bound: %s", zv_strerror(err));
 }

@@ -4,6 +4,7 @@
  */
 #include "av_dgram.h"
 
+#include "core/clock.h"
 #include "core/fds.h"
 #include "passed.h"
 
@@ -92,16 +93,17 @@ static void end_socket(const struct av_inbox *b, int fd)
 /* Connects @fd to the socket that has the label now. -EBUSY: looking for it takes too long. */
 static int join(const struct av_inbox *b, int fd)
 {
+	const struct av_looker l = av_looker(b->space, AV_LOOK_INBOX, b->port->uid);
 	struct sockaddr_un sa;
 	socklen_t len = av_address(&sa, b->port->text);
 	uint64_t start;
 	int ret;
 
-	if (!av_look_may(b->space, AV_LOOK_INBOX, b->port->uid))
+	if (!av_look_may(b->space, &l))
 		return -EBUSY;
 	start = cpu_ns();
 	ret = connect(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
-	av_look_took(b->space, AV_LOOK_INBOX, b->port->uid, cpu_ns() - start);
+	av_look_took(b->space, &l, cpu_ns() - start);
 	return ret;
 }
 
@@ -146,11 +148,6 @@ int av_inbox_hold(struct av_inbox *b)
 	    key != b->key)
 		return -ECONNREFUSED;
 	return 0;
-}
-
-bool av_inbox_has_socket(struct av_inbox *b)
-{
-	return av_inbox_hold(b) != -ECONNREFUSED;
 }
 
 void av_inbox_label_assigned(struct av_inbox *b)

@@ -19,48 +19,64 @@
 /* ---- what looks may cost ---- */
 
 /* Seeded: nobody can choose whose stock he uses up. */
-static struct cpu_stock *stock(struct av_space *s, enum av_looker who, uint32_t number)
+static unsigned hash(const struct av_space *s, uid_t uid)
 {
-	uint64_t key = (uint64_t)who << 32 | number;
+	return (unsigned)(((uid + 1ull) * s->seed) >> 40);
+}
 
-	return &s->looks[((key * s->seed) >> 40) % AV_LOOK_STOCKS];
+struct av_looker av_looker(struct av_space *s, enum av_look_why why, uid_t uid)
+{
+	return (struct av_looker){why, uid,
+				  why < AV_LOOK_USERS
+					  ? &s->looks[why][hash(s, uid) % AV_LOOK_STOCKS]
+					  : &s->listen_looks};
+}
+
+struct av_looker av_looker_guest(struct av_guest *g, uid_t uid)
+{
+	return (struct av_looker){AV_LOOK_GUEST, (uint32_t)g->cid,
+				  &g->looks[hash(g->space, uid) % AV_GUEST_STOCKS]};
 }
 
 static const char *const lookers[] = {
-	[AV_LOOK_SELF] = "zvsockd itself",
+	[AV_LOOK_SELF] = "zvsockd itself, at ports of uid",
 	[AV_LOOK_LISTEN] = "listening applications",
 	[AV_LOOK_USER] = "uid",
 	[AV_LOOK_INBOX] = "datagrams to uid",
 	[AV_LOOK_GUEST] = "connections of CID",
 };
 
-bool av_look_may(struct av_space *s, enum av_looker who, uint32_t number)
+bool av_look_may(struct av_space *s, const struct av_looker *l)
 {
-	char name[sizeof(" 4294967295")] = "";
+	char number[sizeof(" 4294967295")] = "", dir[sizeof(s->cfg.dir)];
 	uint32_t more;
 	bool may;
 
 	pthread_mutex_lock(&s->lock);
-	may = cpu_stock_may(stock(s, who, number), &socket_names_limit);
+	may = cpu_stock_may(l->stock, &socket_names_limit);
+	if (!may)
+		memcpy(dir, s->cfg.dir, sizeof(dir)); /* a reload writes it */
 	pthread_mutex_unlock(&s->lock);
 	if (may || !log_once(&s->slow_looks, &more))
 		return may;
-	if (who > AV_LOOK_LISTEN)
-		(void)snprintf(name, sizeof(name), " %u", number);
+	if (l->why != AV_LOOK_LISTEN)
+		(void)snprintf(number, sizeof(number), " %u", l->number);
 	log_line(ZV_LOG_WARN, NULL,
 		 "%s: the kernel takes too long to find sockets by their names, probably because "
 		 "some user has very many whose names have the same hash: looking for fewer (for "
 		 "%s%s); connections may be refused, datagrams lost, and ports seem bound",
-		 s->cfg.dir, lookers[who], name);
+		 dir, lookers[l->why], number);
 	return false;
 }
 
-void av_look_took(struct av_space *s, enum av_looker who, uint32_t number, uint64_t ns)
+void av_look_took(struct av_space *s, const struct av_looker *l, uint64_t ns)
 {
-	if (ns <= socket_names_limit.usual_ns)
+	uint64_t beyond = cpu_limit_beyond(&socket_names_limit, ns);
+
+	if (!beyond)
 		return;
 	pthread_mutex_lock(&s->lock);
-	cpu_stock_took(stock(s, who, number), &socket_names_limit, ns);
+	l->stock->left -= (int64_t)beyond;
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -79,30 +95,31 @@ static bool label_exists(const char *text, int sock_type)
 	return bound;
 }
 
-int av_look(struct av_space *s, enum av_looker who, uint32_t number, const char *text,
-	    int sock_type)
+int av_look(struct av_space *s, const struct av_looker *l, const char *text, int sock_type)
 {
 	uint64_t start;
 	bool exists;
 
-	if (!av_look_may(s, who, number))
+	if (!av_look_may(s, l))
 		return -EBUSY;
 	start = cpu_ns();
 	exists = label_exists(text, sock_type);
-	av_look_took(s, who, number, cpu_ns() - start);
+	av_look_took(s, l, cpu_ns() - start);
 	return exists ? 0 : -ENOENT;
 }
 
-bool av_has_label(struct av_space *s, enum av_looker who, uint32_t number, struct av_port *p)
+int av_has_label(struct av_space *s, const struct av_looker *l, struct av_port *p)
 {
 	int ret;
 
-	if (p->inbox)
-		return av_inbox_has_socket(p->inbox);
-	ret = av_look(s, who, number, p->text, p->label.sock_type);
+	if (p->inbox) {
+		ret = av_inbox_hold(p->inbox);
+		return ret == -ECONNREFUSED ? -ENOENT : ret == -EBUSY ? ret : 0;
+	}
+	ret = av_look(s, l, p->text, p->label.sock_type);
 	if (ret == 0)
 		__atomic_store_n(&p->seen, true, __ATOMIC_RELAXED);
-	return ret != -ENOENT;
+	return ret;
 }
 
 /* ---- for applications, on any thread ---- */
@@ -139,6 +156,7 @@ bool av_port_bound(struct av_space *s, uint32_t port, bool dgram)
 {
 	const int sock_type = dgram ? SOCK_DGRAM : SOCK_STREAM;
 	char text[DROPIN_LABEL];
+	const struct av_looker l = av_looker(s, AV_LOOK_LISTEN, 0);
 	const struct av_port *p;
 	bool assigned = false;
 	int type = 0, ret;
@@ -153,7 +171,7 @@ bool av_port_bound(struct av_space *s, uint32_t port, bool dgram)
 	pthread_mutex_unlock(&s->lock);
 	if (!p)
 		return false;
-	ret = av_look(s, AV_LOOK_LISTEN, 0, text, type);
+	ret = av_look(s, &l, text, type);
 	if (ret == -ENOENT)
 		return assigned;
 	if (ret == 0)

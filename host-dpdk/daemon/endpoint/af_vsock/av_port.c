@@ -71,16 +71,17 @@ static bool may_still_bind(const struct av_port *p)
 	       (kill(p->pid, 0) == 0 || errno != ESRCH);
 }
 
-/* True: a socket has the label, or may get it yet: the program to which the port was assigned may
- * be about to bind its socket, as long as it has not disconnected. */
-static bool is_bound(struct av_port *p, const struct av_ask *asking, enum av_looker who)
+/*
+ * 0: a socket has the label, or may get it yet: the program to which the port was assigned may be
+ * about to bind its socket, as long as it has not disconnected. -ENOENT: none has; -EBUSY: not
+ * known, as in av_look().
+ */
+static int is_bound(struct av_port *p, const struct av_ask *asking, const struct av_looker *l)
 {
-	uint32_t uid = who == AV_LOOK_USER ? asking->cred.uid : 0;
-
 	av_turn_done(asking->space);
-	if (may_still_bind(p))
-		return true;
-	return (p->asker && p->asker != asking) || av_has_label(asking->space, who, uid, p);
+	if (may_still_bind(p) || (p->asker && p->asker != asking))
+		return 0;
+	return av_has_label(asking->space, l, p);
 }
 
 static void port_free(struct av_space *s, struct av_port *p)
@@ -107,8 +108,9 @@ static void sweep(struct av_space *s, const struct av_ask *asking)
 
 	while (n--) {
 		struct av_port *p = TAILQ_FIRST(&s->checked);
+		const struct av_looker l = av_looker(s, AV_LOOK_SELF, p->uid);
 
-		if (!is_bound(p, asking, AV_LOOK_SELF)) {
+		if (is_bound(p, asking, &l) == -ENOENT) {
 			port_free(s, p);
 			continue;
 		}
@@ -123,29 +125,39 @@ void av_port_sweep_inboxes(struct av_space *s)
 
 	while (n--) {
 		struct av_port *p = TAILQ_FIRST(&s->checked);
+		const struct av_looker l = av_looker(s, AV_LOOK_SELF, p->uid);
 
 		TAILQ_REMOVE(&s->checked, p, checked);
 		TAILQ_INSERT_TAIL(&s->checked, p, checked);
 		if (p->inbox && now_ns() - p->since_ns > SETTLED_NS && !may_still_bind(p) &&
-		    !av_has_label(s, AV_LOOK_SELF, 0, p))
+		    av_has_label(s, &l, p) == -ENOENT)
 			port_free(s, p);
 	}
 }
 
-/* The port is reserved or bound. Entries that are no longer bound are freed. */
-static bool taken(struct av_space *s, const struct av_ask *asking, int sock_type,
-		  const struct dropin_addr *addr)
+static bool is_reserved(uint32_t port)
 {
-	struct av_port *p;
+	return port == ZV_CTRL_PORT || port == ZV_PROC_PORT;
+}
 
-	if (addr->port == ZV_CTRL_PORT || addr->port == ZV_PROC_PORT)
-		return true;
+/* 0: the port is neither reserved nor bound: entries that are no longer bound are freed.
+ * -EADDRINUSE; -EBUSY: it was bound, and whether it still is is not known, as in av_look(). */
+static int taken(struct av_space *s, const struct av_ask *asking, int sock_type,
+		 const struct dropin_addr *addr)
+{
+	const struct av_looker l = av_looker(s, AV_LOOK_USER, asking->cred.uid);
+	struct av_port *p;
+	int ret;
+
+	if (is_reserved(addr->port))
+		return -EADDRINUSE;
 	while ((p = av_port_at(s, sock_type, addr->cid, addr->port))) {
-		if (is_bound(p, asking, AV_LOOK_USER))
-			return true;
+		ret = is_bound(p, asking, &l);
+		if (ret != -ENOENT)
+			return ret == 0 ? -EADDRINUSE : ret;
 		port_free(s, p);
 	}
-	return false;
+	return 0;
 }
 
 /* ---- other endpoints that serve a port ---- */
@@ -213,6 +225,8 @@ static bool is_served(struct av_space *s, int sock_type, const struct dropin_add
 
 /* ---- BIND ---- */
 
+/* Does not look whether sockets still have the labels of bound ports: there are other ports, and
+ * sweep() frees those that are no longer bound. */
 static bool choose(struct av_ask *a, int sock_type, struct dropin_addr *addr)
 {
 	struct av_space *s = a->space;
@@ -224,7 +238,8 @@ static bool choose(struct av_ask *a, int sock_type, struct dropin_addr *addr)
 		if (s->last_port == ZV_PORT_ANY || s->last_port < AV_LOW_PORTS)
 			s->last_port = AV_LOW_PORTS;
 		addr->port = s->last_port++;
-		if (!taken(s, a, sock_type, addr) && !served(s, sock_type, addr, &by))
+		if (!is_reserved(addr->port) && !av_port_at(s, sock_type, addr->cid, addr->port) &&
+		    !served(s, sock_type, addr, &by))
 			return true;
 	}
 	return false;
@@ -331,6 +346,7 @@ static struct av_port *assign_port(struct av_ask *a, const struct dropin_label *
 void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid,
 		     uint64_t key)
 {
+	const struct av_looker self = av_looker(s, AV_LOOK_SELF, uid);
 	struct av_user *u;
 	struct av_port *p;
 
@@ -341,7 +357,7 @@ void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid
 	if (!p)
 		av_user_put(s, u);
 	/* That of an inbox is checked at home, by the timer. */
-	else if (!p->inbox && !av_has_label(s, AV_LOOK_SELF, 0, p))
+	else if (!p->inbox && av_has_label(s, &self, p) == -ENOENT)
 		port_free(s, p);
 }
 
@@ -350,9 +366,13 @@ static struct av_port *bind_at(struct av_ask *a, struct dropin_label *l, struct 
 {
 	struct av_space *s = a->space;
 	struct av_port *p;
+	int ret = m->local.port != ZV_PORT_ANY ? taken(s, a, l->sock_type, &l->local) : 0;
 
-	if (m->local.port != ZV_PORT_ANY && taken(s, a, l->sock_type, &l->local)) {
-		av_refuse(m, -EADDRINUSE, "port %u is bound already: zvsockctl ss shows by whom",
+	if (ret < 0) {
+		av_refuse(m, -EADDRINUSE,
+			  ret == -EBUSY ? "port %u was bound, and looking for its socket takes the "
+					  "kernel too long: try again later"
+					: "port %u is bound already: zvsockctl ss shows by whom",
 			  l->local.port);
 		return NULL;
 	}
@@ -412,27 +432,44 @@ struct av_port *av_port_named(const struct av_space *s, const char *text, struct
 	return p;
 }
 
-static bool has_socket(const struct av_ask *a, const struct dropin_label *l)
+/* 0: the port of @l is not in use, and a socket has the label @l; -EBUSY: not known, as in
+ * av_look(); -errno. */
+static int has_socket(const struct av_ask *a, const struct dropin_label *l)
 {
+	const struct av_looker who = av_looker(a->space, AV_LOOK_USER, a->cred.uid);
+	int ret = taken(a->space, a, l->sock_type, &l->local);
 	char text[DROPIN_LABEL];
 
+	if (ret < 0)
+		return ret;
 	av_turn_done(a->space);
 	dropin_label_write(l, text);
-	return av_look(a->space, AV_LOOK_USER, a->cred.uid, text, l->sock_type) == 0;
+	return av_look(a->space, &who, text, l->sock_type);
 }
 
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 {
 	struct dropin_label l;
 	struct av_port *p = av_port_named(a->space, m->label, &l);
+	int ret;
 
 	if (p && p->label.sock_type == m->sock_type && (p->uid == a->cred.uid || a->cred.uid == 0))
 		return p;
 	/* The port may have been bound before zvsockd was restarted: assigns it to the program,
 	 * which thus gets no more than BIND would give it. */
 	if (p || l.view != 'P' || l.connected || l.sock_type != m->sock_type ||
-	    l.local.port == ZV_PORT_ANY || l.sock_type == SOCK_DGRAM ||
-	    taken(a->space, a, l.sock_type, &l.local) || !has_socket(a, &l)) {
+	    l.local.port == ZV_PORT_ANY || l.sock_type == SOCK_DGRAM)
+		ret = -EINVAL;
+	else
+		ret = has_socket(a, &l);
+	if (ret == -EBUSY) {
+		av_refuse(m, -ENOBUFS,
+			  "looking for the socket of port %u takes the kernel too long: try again "
+			  "later",
+			  l.local.port);
+		return NULL;
+	}
+	if (ret < 0) {
 		av_refuse(m, -EINVAL,
 			  "the label is not that of a socket that this program has bound");
 		return NULL;

@@ -11,6 +11,7 @@
  */
 #include "av.h"
 
+#include "core/clock.h"
 #include "endpoint/endpoint_app.h"
 #include "passed.h"
 
@@ -87,13 +88,19 @@ static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, 
 	return p;
 }
 
+/* An application that detaches and comes again is charged as before: with its user. */
+static struct av_looker looker(struct av_guest *g, const struct found *f)
+{
+	return g->app ? av_looker(g->space, AV_LOOK_USER, guest_cfg(g->guest)->app_uid)
+		      : av_looker_guest(g, f->uid);
+}
+
 /* Binds @fd to a label with the program's view of the connection, *out, and connects it. 0,
  * -errno. */
-static int join(const struct av_guest *g, int fd, const struct found *f,
-		const struct zv_conn_info *info, struct dropin_label *out)
+static int join(struct av_guest *g, int fd, const struct found *f, const struct zv_conn_info *info,
+		struct dropin_label *out)
 {
-	const enum av_looker who = g->app ? AV_LOOK_USER : AV_LOOK_GUEST;
-	const uint32_t number = g->app ? guest_cfg(g->guest)->app_uid : (uint32_t)g->cid;
+	const struct av_looker who = looker(g, f);
 	struct dropin_label l = {
 		.view = 'Z',
 		.connected = true,
@@ -107,8 +114,6 @@ static int join(const struct av_guest *g, int fd, const struct found *f,
 	socklen_t len;
 	int ret;
 
-	if (!av_look_may(g->space, who, number))
-		return -EBUSY;
 	if (getrandom(l.token, sizeof(l.token), 0) != sizeof(l.token))
 		return -EAGAIN;
 	*out = l;
@@ -119,7 +124,7 @@ static int join(const struct av_guest *g, int fd, const struct found *f,
 	len = av_address(&sa, f->text);
 	start = cpu_ns();
 	ret = connect(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
-	av_look_took(g->space, who, number, cpu_ns() - start);
+	av_look_took(g->space, &who, cpu_ns() - start);
 	return ret;
 }
 
@@ -148,13 +153,17 @@ static int refused(struct guest_queue *gq, int err, uint32_t port)
 	else
 		GUEST_COUNT(gq, connect_failed);
 	log_line(ZV_LOG_DEBUG, gq->guest->name, "port %u of a program: %s", port,
-		 err == -EAGAIN ? "its backlog is full" : zv_strerror(err));
+		 err == -EAGAIN	 ? "its backlog is full"
+		 : err == -EBUSY ? "the time to look for its socket is used up"
+				 : zv_strerror(err));
 	return -ECONNREFUSED;
 }
 
-int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info)
+static int serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info)
 {
+	struct av_guest *g = av_guest(gq->guest);
 	bool seq = info->type == ZV_SEQPACKET;
+	struct av_looker who;
 	struct relay *r;
 	struct dropin_label label;
 	struct av_named *n = NULL;
@@ -163,6 +172,9 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 
 	if (!find(gq, info, &f) || (f.sock_type == SOCK_SEQPACKET) != seq)
 		return 0;
+	who = looker(g, &f);
+	if (!av_look_may(g->space, &who))
+		return refused(gq, -EBUSY, info->local_port);
 	if (!guest_fd_get(gq))
 		return -ECONNREFUSED;
 	r = calloc(1, sizeof(*r));
@@ -173,10 +185,10 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 		free(r);
 		return -ECONNREFUSED;
 	}
-	ret = join(av_guest(gq->guest), fd, &f, info, &label);
+	ret = join(g, fd, &f, info, &label);
 	if (ret == 0 && !is_of(gq, fd, &f, info->local_port))
 		ret = -EPERM;
-	else if (ret == 0 && !(n = av_named_new(av_guest(gq->guest)->space, &label, gq->lc)))
+	else if (ret == 0 && !(n = av_named_new(g->space, &label, gq->lc)))
 		ret = refused(gq, -ENOMEM, info->local_port);
 	else if (ret < 0)
 		ret = refused(gq, ret, info->local_port);
@@ -201,4 +213,13 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 	relay_start(r, NULL, 0);
 	av_named_started(r);
 	return 1;
+}
+
+int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info)
+{
+	int ret = serve(gq, conn, info);
+
+	if (ret < 0) /* others are charged by relay_init() */
+		lcore_charge(&gq->lq);
+	return ret;
 }

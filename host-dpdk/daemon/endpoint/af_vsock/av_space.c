@@ -455,7 +455,9 @@ static void space_change(struct lcore *lc, void *arg)
 	const struct change *c = arg;
 
 	(void)lc;
+	pthread_mutex_lock(&c->space->lock);
 	c->space->cfg = *c->to;
+	pthread_mutex_unlock(&c->space->lock);
 }
 
 /* The configuration of the directory in @c; NULL: it is no longer configured. */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "net_connect.h"
 
+#include "core/clock.h"
 #include "core/log.h"
 
 #include <errno.h>
 
 int net_connect(struct guest_queue *gq, int fd, const struct sockaddr *addr, socklen_t len)
 {
-	static const struct cpu_limit all = {CONNECT_USUAL_NS, CONNECT_STOCK_NS, CONNECT_SHARE};
+	static uint64_t fastest_ns;
+	static const struct cpu_limit all = {CONNECT_USUAL_NS, CONNECT_STOCK_NS, CONNECT_SHARE,
+					     &fastest_ns};
 	const struct cpu_limit limit = cpu_limit_part(&all, gq->guest->n_queues);
 	uint64_t start;
 	int ret;

@@ -15,7 +15,7 @@
 
 #include <sys/socket.h>
 
-#define CONNECT_USUAL_NS 300000u  /* is free of charge: many times what a call takes */
+#define CONNECT_USUAL_NS 300000u  /* is free of charge, at least: many times what a call takes */
 #define CONNECT_STOCK_NS 5000000u /* of all queues of the guest */
 #define CONNECT_SHARE	 20u
 
