@@ -400,6 +400,11 @@ static void slow_looks_are_of_who_asks(void **state)
 	ask = asks(0);
 	assert_int_equal(seteuid(0), 0);
 	close(bound(ask, 6000));
+	/* And theirs are checked now and then, if not those of the first one. */
+	lcore_works_round();
+	close(bound(ask, 7000));
+	assert_null(av_port_at(&space, SOCK_STREAM, UINT32_MAX, 6000));
+	assert_non_null(av_port_at(&space, SOCK_STREAM, UINT32_MAX, 5000));
 	close(ask);
 	close(fd);
 }
