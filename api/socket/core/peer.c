@@ -46,7 +46,7 @@ void peer_expected(struct zv_queue *q)
 	uint64_t ns = q->dev->opts.hello_timeout_ns;
 
 	if (q->host && q->peer.state != HELLO_OFF)
-		return; /* known to be plain: nobody waits for its HELLO again */
+		return; /* waited for already, or known to be plain */
 	ns = ns > UINT64_MAX / BEGUN_TIMES ? UINT64_MAX : ns * BEGUN_TIMES;
 	q->peer.hello_by = q->host ? time_after(queue_clock(q), ns) : UINT64_MAX;
 	set_state(q, HELLO_WAIT);

@@ -66,7 +66,8 @@ void io_poll(struct io *io, struct io_op *op, int fd, uint32_t events);
 void io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
 
 /* Accepts one connection on @fd. A multishot request accepts all that wait, and those that come
- * meanwhile: whoever connects faster than that, from several CPUs, would keep the lcore in it. */
+ * meanwhile: whoever connects faster than that, from several CPUs, would keep the lcore accepting.
+ */
 void io_accept(struct io *io, struct io_op *op, int fd);
 
 /* Requests cancellation of @op if it is pending; done() will run, usually with -ECANCELED. */
