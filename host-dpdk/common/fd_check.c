@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "fd_check.h"
 
+#include "passed.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -89,6 +91,10 @@ bool fd_write_only(int fd)
 	int waiting;
 
 	if (shutdown(fd, SHUT_RD) < 0 || ioctl(fd, SIOCINQ, &waiting) < 0 || waiting)
+		return false;
+	/* Its maker may have read an out-of-band byte, behind which SIOCINQ counts no descriptors.
+	 */
+	if (!passed_none(fd))
 		return false;
 	/* With reading shut down, POLLHUP says: writing as well, or the peer has gone, or none was.
 	 */

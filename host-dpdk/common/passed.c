@@ -87,7 +87,7 @@ ssize_t passed_read(int fd, struct msghdr *m)
 }
 
 /* What the kernel says of the socket's queue: "scm_fds: 3". */
-static bool has_no_fds(int fd)
+bool passed_none(int fd)
 {
 	char path[40], text[512];
 	const char *p;
@@ -113,5 +113,5 @@ bool passed_waits(int fd, bool stream)
 	/* A stream has no descriptors without a byte. */
 	if (stream && ioctl(fd, SIOCINQ, &bytes) == 0 && bytes == 0)
 		return false;
-	return !has_no_fds(fd);
+	return !passed_none(fd);
 }

@@ -60,9 +60,14 @@ ssize_t passed_peek(int fd, struct msghdr *m, int flags);
 ssize_t passed_read(int fd, struct msghdr *m);
 
 /*
- * True: descriptors may be queued in the socket @fd (@stream: SOCK_STREAM), and it must not be
- * closed here. False: it can be closed; it has been shut down for reading, so nothing more arrives.
+ * True: descriptors may be queued in the socket @fd, and it must not be closed here. False: it can
+ * be closed; it has been shut down for reading, so nothing more arrives. @stream: it is
+ * SOCK_STREAM, and nobody else has it, who could have read an out-of-band byte: then less is asked
+ * of the kernel.
  */
 bool passed_waits(int fd, bool stream);
+
+/* The kernel says that no descriptors are queued in the AF_UNIX socket @fd. */
+bool passed_none(int fd);
 
 #endif

@@ -2,6 +2,7 @@
 /* One connection of a frontend: passes one message at a time to the device or the link, and sends
  * the answer. */
 #include "fd_closer.h"
+#include "passed.h"
 #include "vu_rules.h"
 #include "vu_server_priv.h"
 
@@ -285,6 +286,7 @@ void vu_conn_new(struct vu_socket *sk, int fd)
 	c->link = (struct vu_source){link_ready, -1, sk};
 	c->sk = sk;
 	c->deadline = UINT64_MAX;
+	passed_expect(fd); /* an out-of-band byte is read with the others, as are its descriptors */
 	vu_reader_init(&c->in, sk->closer);
 	vu_reader_init(&c->back, NULL);
 	TAILQ_INSERT_TAIL(&sk->conns, c, next);

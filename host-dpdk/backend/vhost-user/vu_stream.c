@@ -2,6 +2,7 @@
 #include "vu_stream.h"
 
 #include "fd_closer.h"
+#include "passed.h"
 
 #include <errno.h>
 #include <string.h>
@@ -65,7 +66,8 @@ int vu_read(struct vu_reader *r, int sock, const char *(*refused)(const struct v
 	for (;;) {
 		union {
 			struct cmsghdr align;
-			char buf[CMSG_SPACE(VU_MSG_FDS * sizeof(int))];
+			/* Room for all: the kernel would close the rest in this thread. */
+			char buf[CMSG_SPACE(PASSED_MAX * sizeof(int))];
 		} ctl;
 		size_t want = r->have < VU_HEAD_LEN ? VU_HEAD_LEN : VU_HEAD_LEN + r->msg.size;
 		struct iovec iov = {(uint8_t *)&r->msg + r->have, want - r->have};

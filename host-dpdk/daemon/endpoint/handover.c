@@ -74,6 +74,7 @@ static void begin(struct lcore *lc, void *arg)
 	(void)lc;
 	relay_init(&h->v->t.r, h->gq, NULL, &handover_kind, h->fd, 0);
 	relay_expect_passed(&h->v->t.r); /* some may be queued in it already */
+	h->v->t.r.handed_over = true;
 	h->v->t.r.ended = ended;
 	call_guest(&h->v->t);
 	free(h);

@@ -149,7 +149,7 @@ static void close_socket(struct relay *r)
 		r->ended(r, !(r->flags & (R_RESET | R_ABORT)));
 	r->fd = -1;
 	if (r->passed && (!host_eof || r->flags & RELAY_SEQPACKET) &&
-	    passed_waits(fd, !(r->flags & RELAY_SEQPACKET))) {
+	    passed_waits(fd, !(r->flags & RELAY_SEQPACKET) && !r->handed_over)) {
 		r->left_fd = fd;
 		return;
 	}

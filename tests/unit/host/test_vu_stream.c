@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Messages in pieces, their descriptors, answers that find no room, and what a descriptor is. */
 #include "fd_check.h"
+#include "fd_closer.h"
+#include "passed.h"
 #include "vhost-user/vu_rules.h"
 #include "vhost-user/vu_stream.h"
 
@@ -12,6 +14,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -51,11 +54,11 @@ static void put(const struct ends *e, const void *data, size_t len, unsigned nfd
 {
 	union {
 		struct cmsghdr align;
-		char buf[CMSG_SPACE(64 * sizeof(int))];
+		char buf[CMSG_SPACE(PASSED_MAX * sizeof(int))];
 	} ctl = {.buf = {0}};
 	struct iovec iov = {(void *)(uintptr_t)data, len};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-	int fds[64] = {0};
+	int fds[PASSED_MAX] = {0};
 
 	if (nfds) {
 		m.msg_control = ctl.buf;
@@ -158,9 +161,9 @@ static void more_descriptors_than_any_message_has_are_refused(void **state)
 	struct vu_reader r;
 	const char *why;
 
-	for (int together = 0; together < 2; together++) {
+	for (int together = 0; together < 3; together++) {
 		vu_reader_init(&r, NULL);
-		put(e, &m, 12, together ? 64 : 8);
+		put(e, &m, 12, (unsigned[]){8, 64, PASSED_MAX}[together]);
 		put(e, (const uint8_t *)&m + 12, 8, 1);
 		assert_int_equal(vu_read(&r, e->backend, vu_head_refused, &why), -EPROTO);
 		assert_non_null(strstr(why, "more descriptors"));
@@ -170,6 +173,35 @@ static void more_descriptors_than_any_message_has_are_refused(void **state)
 		m = kick();
 		assert_int_equal(count_fds(), before);
 	}
+}
+
+static unsigned closes;
+
+static void closed(void)
+{
+	__atomic_add_fetch(&closes, 1, __ATOMIC_RELEASE);
+}
+
+/* A close may take as long as who made the descriptor likes: also those that no message can have
+ * are for the closer, and not for the kernel, which closes in our thread what finds no room. */
+static void all_descriptors_are_for_the_closer(void **state)
+{
+	const struct ends *e = *state;
+	struct fd_closer *b = fd_closer_new(closed);
+	struct vu_msg m = kick();
+	struct vu_reader r;
+	const char *why;
+
+	assert_non_null(b);
+	closes = 0;
+	vu_reader_init(&r, b);
+	put(e, &m, 12, PASSED_MAX);
+	assert_int_equal(vu_read(&r, e->backend, vu_head_refused, &why), -EPROTO);
+	vu_reader_next(&r);
+	while (!fd_closer_is_empty(b))
+		sched_yield();
+	assert_int_equal(__atomic_load_n(&closes, __ATOMIC_ACQUIRE), PASSED_MAX);
+	fd_closer_free(b);
 }
 
 static void a_bad_header_is_refused_before_its_payload(void **state)
@@ -296,6 +328,7 @@ int main(void)
 		T(nothing_is_taken_from_the_next_message),
 		T(descriptors_that_nobody_takes_are_closed),
 		T(more_descriptors_than_any_message_has_are_refused),
+		T(all_descriptors_are_for_the_closer),
 		T(a_bad_header_is_refused_before_its_payload),
 		T(the_end_of_the_peer_is_seen),
 		T(an_answer_waits_for_room),

@@ -117,7 +117,7 @@ struct av_listener {
 /* A user whose programs have something here. [H] */
 struct av_user {
 	uid_t uid;
-	unsigned asks, calls, ports;
+	unsigned asks, calls, failed, ports;
 	unsigned fds;		     /* for its requests and its datagrams */
 	TAILQ_HEAD(, av_ask) turn;   /* its programs waiting for their turn */
 	TAILQ_ENTRY(av_user) turner; /* in the list of users with waiting programs */

@@ -103,11 +103,12 @@ void av_call_forget(struct av_call *c)
 	if (c->state == AV_FAILED) {
 		TAILQ_REMOVE(&s->failed, c, waiting);
 		s->n_failed--;
+		c->user->failed--;
 	} else {
 		s->n_calls--;
 		c->user->calls--;
-		av_user_put(s, c->user);
 	}
+	av_user_put(s, c->user);
 	c->ask = NULL;
 	c->space = NULL;
 	av_call_put(c);
@@ -121,6 +122,18 @@ static void stop(struct av_call *c, bool unclaimed)
 }
 
 /* The call has failed with @err, which the program will request with ERROR. */
+/* The oldest of the user who has most: nobody makes another's connection look as if it had come to
+ * be, by failing more often. */
+static struct av_call *one_too_many(const struct av_space *s)
+{
+	struct av_call *most = TAILQ_FIRST(&s->failed), *c;
+
+	TAILQ_FOREACH(c, &s->failed, waiting)
+		if (c->user->failed > most->user->failed)
+			most = c;
+	return most;
+}
+
 static void fail(struct av_call *c, int err)
 {
 	struct av_space *s = c->space;
@@ -129,15 +142,14 @@ static void fail(struct av_call *c, int err)
 	c->state = AV_FAILED;
 	s->n_calls--;
 	c->user->calls--;
-	av_user_put(s, c->user);
-	c->user = NULL;
+	c->user->failed++;
 	TAILQ_INSERT_TAIL(&s->failed, c, waiting);
 	s->n_failed++;
 	if (c->filled)
 		drop_socket(c); /* closed unread, so that the program's end gets an error */
 	lcore_timer_start(c->home, &c->timer, FAILED_NS);
 	if (s->n_failed > FAILED_MAX)
-		av_call_forget(TAILQ_FIRST(&s->failed));
+		av_call_forget(one_too_many(s));
 }
 
 static void expired(struct lcore_timer *t)

@@ -123,7 +123,8 @@ static int hold_first(struct av_inbox *b)
 		       av_random(b->space), av_random(b->space));
 	len = av_address(&sa, text);
 	if (bind(fd, (const struct sockaddr *)&sa, len) < 0 ||
-	    sendto(fd, &b->key, sizeof(b->key), 0, (struct sockaddr *)&sa, len) < 0)
+	    sendto(fd, &b->key, sizeof(b->key), 0, (struct sockaddr *)&sa, len) < 0 ||
+	    shutdown(fd, SHUT_RD) < 0) /* nobody else puts anything there, as descriptors */
 		ret = -errno;
 	else
 		ret = join(b, fd);

@@ -193,8 +193,12 @@ static int serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_c
 	else if (ret < 0)
 		ret = refused(gq, ret, info->local_port);
 	if (ret < 0) {
-		io_close_fd(lcore_io(gq->lc), fd);
-		guest_fd_put(gq);
+		if (f.passed && passed_waits(fd, !seq)) { /* a stranger may have sent some */
+			guest_fd_discard(gq->guest, fd);
+		} else {
+			io_close_fd(lcore_io(gq->lc), fd);
+			guest_fd_put(gq);
+		}
 		free(r);
 		return -ECONNREFUSED;
 	}

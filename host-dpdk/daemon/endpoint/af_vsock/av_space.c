@@ -67,7 +67,7 @@ struct av_user *av_user(struct av_space *s, uid_t uid)
 
 void av_user_put(struct av_space *s, struct av_user *u)
 {
-	if (u->asks || u->calls || u->ports)
+	if (u->asks || u->calls || u->failed || u->ports)
 		return;
 	(void)tdelete(u, &s->users, by_uid);
 	free(u);
