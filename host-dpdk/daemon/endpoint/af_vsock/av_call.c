@@ -121,7 +121,6 @@ static void stop(struct av_call *c, bool unclaimed)
 	av_call_forget(c);
 }
 
-/* The call has failed with @err, which the program will request with ERROR. */
 /* The oldest of the user who has most: nobody makes another's connection look as if it had come to
  * be, by failing more often. */
 static struct av_call *one_too_many(const struct av_space *s)
@@ -134,6 +133,7 @@ static struct av_call *one_too_many(const struct av_space *s)
 	return most;
 }
 
+/* The call has failed with @err, which the program will request with ERROR. */
 static void fail(struct av_call *c, int err)
 {
 	struct av_space *s = c->space;
