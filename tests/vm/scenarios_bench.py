@@ -197,28 +197,31 @@ def bench_stock_guest_serves(bench):
     return f'{len(runs)} runs, each byte verified'
 
 
+def written(got, options, want, tests, words):
+    """Writes the report. Each target of @want was measured, with all of @tests and each byte right; the page says @words."""
+    compare.write(got, options)
+    if got.failed or got.figures.errors or not want <= set(got.figures.measured()):
+        raise Failure(f'{got.failed}, {got.figures.errors} errors, without {want - set(got.figures.measured())}')
+    for who in want:
+        if missing := tests - {k.test for k in got.figures.select(id=who)}:
+            raise Failure(f'{who}: no figures of {missing}')
+    if bad := [r for runs in got.figures.cells.values() for r in runs.values() if r.get('verified', True) is not True]:
+        raise Failure(f'not verified: {bad[0]}')
+    with open(os.path.join(options.out, 'report.html'), encoding='utf-8') as f:
+        if words not in f.read():
+            raise Failure(f'the report does not say "{words}"')
+    return f'{len(got.figures.cells)} cells of {len(want)} targets'
+
+
 @scenario
 def bench_compare_in_a_vm(bench):
     """./run vmcompare, shortly: vhost-vsock, vsock_loopback, the kernel's guest driver and zvsock in one run and one report."""
     testbed = bench.own(CompareTestbed)
     options = compare.parse(['--rounds', '1', '--duration', '0.02', '--size', '64,5000', '--queues', '1,2', '--conns', '1,5',
                              '--cpus', '1cpu', '--no-cost', '--note', NOTE, '--out', os.path.join(testbed.folder, 'report')])
-    got = testbed.measure(options)
-    compare.write(got, options)
     want = {'zvsock', 'zvsock-relay', 'vhost-kernel', 'vsock_loopback', 'af_vsock', 'zvsockd-hybrid', 'af_unix', 'af_unix-seqpacket',
             'tcp', 'raw', 'raw-split', 'raw-packed'}
-    if got.failed or got.figures.errors or not want <= set(got.figures.measured()):
-        raise Failure(f'{got.failed}, {got.figures.errors} errors, without {want - set(got.figures.measured())}')
-    for who in want:
-        tests = {k.test for k in got.figures.select(id=who)}
-        if not {'throughput', 'rtt'} <= tests:
-            raise Failure(f'{who}: only {tests}')
-    if bad := [r for runs in got.figures.cells.values() for r in runs.values() if r.get('verified', True) is not True]:
-        raise Failure(f'not verified: {bad[0]}')
-    with open(os.path.join(options.out, 'report.html'), encoding='utf-8') as f:
-        if 'emulation' not in f.read():
-            raise Failure('the report does not say that it was measured in an emulator')
-    return f'{len(got.figures.cells)} cells of {len(want)} targets'
+    return written(testbed.measure(options), options, want, {'throughput', 'rtt'}, 'emulation')
 
 
 @scenario
@@ -231,18 +234,7 @@ def bench_compare_nested_guests(bench):
                              '--out', os.path.join(testbed.folder, 'report')])
     got = compare.Collected(options, compare.head_of(options))
     testbed.measure(options, got)
-    compare.write(got, options)
-    if got.failed or got.figures.errors or set(got.figures.measured()) != set(BACKENDS):
-        raise Failure(f'{got.failed}, {got.figures.errors} errors, measured {got.figures.measured()}')
-    for who in BACKENDS:
-        if (tests := {k.test for k in got.figures.select(id=who)}) != {'throughput', 'rtt', 'connrate'}:
-            raise Failure(f'{who}: only {tests}')
-    if bad := [r for runs in got.figures.cells.values() for r in runs.values() if r.get('verified', True) is not True]:
-        raise Failure(f'not verified: {bad[0]}')
-    with open(os.path.join(options.out, 'report.html'), encoding='utf-8') as f:
-        if 'How many times better stock-zvsockd is' not in f.read():
-            raise Failure('the report has no ratios of the two')
-    return f'{len(got.figures.cells)} cells'
+    return written(got, options, set(BACKENDS), {'throughput', 'rtt', 'connrate'}, 'How many times better stock-zvsockd is')
 
 
 class KernelsOwnTestbed:
