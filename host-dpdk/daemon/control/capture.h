@@ -18,7 +18,7 @@
  * removed before it has ended: their list only grows, at its head, so it needs no lock. Guests come
  * and go, and applications as often as they like: the ring of a queue that has gone is given to
  * another one as soon as it is empty, and while CAPTURE_LEFT_MAX rings wait to be written, further
- * guests are not captured.
+ * guests are not captured; they are tried again each second.
  */
 #ifndef ZVD_CAPTURE_H
 #define ZVD_CAPTURE_H

@@ -112,8 +112,7 @@ static bool may_enter(struct control *ct, const struct control_user *u, int fd)
 {
 	static const char text[] =
 		"{\"v\":1,\"ok\":false,\"code\":\"share\",\"error\":\"no place on the control "
-		"socket "
-		"is left for this user: end other programs that use it, or try again\"}\n";
+		"socket is left for this user: end other programs that use it, or try again\"}\n";
 	uint32_t more;
 
 	if (!control_user_is_full(u) && control_user_has_share(ct, u))
