@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -194,13 +195,21 @@ static int reconnect(struct guest_dev *dev, int backoff)
 	return backoff * 2 < BACKOFF_MAX_MS ? backoff * 2 : BACKOFF_MAX_MS;
 }
 
+struct start {
+	struct guest_dev *dev;
+	sem_t done;
+};
+
 static void *control_main(void *arg)
 {
-	struct guest_dev *dev = arg;
+	struct start *start = arg;
+	struct guest_dev *dev = start->dev;
 	int backoff = BACKOFF_MIN_MS;
 	struct guest_alive alive;
 
 	guest_alive_begin(&alive);
+	guest_alive_update(&alive, &dev->own, dev->guest_cid);
+	(void)sem_post(&start->done); /* *start is gone */
 	for (;;) {
 		int fd = dev->link->fd(dev), n;
 		/* poll() ignores negative descriptors. */
@@ -238,18 +247,27 @@ static void *control_main(void *arg)
 
 int guest_control_start(struct guest_dev *dev)
 {
+	struct start start = {.dev = dev};
 	sigset_t all, old;
 	int err;
 
+	(void)sem_init(&start.done, 0, 0);
 	/* Signals are for the application's own threads. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&dev->thread, NULL, control_main, dev);
+	err = pthread_create(&dev->thread, NULL, control_main, &start);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err)
 		return zv_err(-err, "cannot start the control thread for %s: %s", dev->name,
 			      zv_strerror(-err));
 	dev->thread_runs = true;
+	/*
+	 * A process that is killed before the thread has had a CPU dies unnoticed by a VM that
+	 * lives on. No channel is made before zv_open() returns.
+	 */
+	while (sem_wait(&start.done) < 0)
+		; /* EINTR */
+	(void)sem_destroy(&start.done);
 	(void)pthread_setname_np(dev->thread, "zvsock-ctl");
 	return 0;
 }

@@ -20,7 +20,7 @@
 #include <stdint.h>
 #include <sys/un.h>
 
-#define FRONTEND_TIMEOUT_MS 5000
+#define FRONTEND_TIMEOUT_MS 30000 /* generous: the backend may be slow on a busy machine */
 
 struct frontend {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
