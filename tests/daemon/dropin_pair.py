@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 
-from zvd_program import LIMIT, Skip
+from zvd_program import LIMIT, PATIENT, Skip
 
 ZVSOCKD_GUEST, ZVSOCK_RUN, MODE = sys.argv[2:5]
 PROG = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'dropin_prog.py')
 MIB = 1 << 20
-HOST = '[daemon]\ncontrol = DIR/hc\naf_vsock = DIR/host\n[guest vm]\ncid = 5\nsocket = DIR/vm.sock\n'
-DEVICE = '[daemon]\ncontrol = DIR/gc\naf_vsock = DIR/guest\n[device vm0]\nuri = vhost-user:DIR/vm.sock\n'
+HOST = f'[daemon]\ncontrol = DIR/hc\naf_vsock = DIR/host\n[guest vm]\ncid = 5\nsocket = DIR/vm.sock\n{PATIENT}'
+DEVICE = f'[daemon]\ncontrol = DIR/gc\naf_vsock = DIR/guest\n[device vm0]\nuri = vhost-user:DIR/vm.sock\n{PATIENT}'
 PORT = 10000 + os.getpid() * 50  # names of ports are seen by all tests of the machine: see listening()
 
 
@@ -69,10 +69,14 @@ class Pair:
 
 
 def listening(port, kind=1):
-    """Some program listens on @port: its name says so, as /proc/net/unix shows it."""
+    """Some program listens on @port: its name says so, as /proc/net/unix shows it. A read of that file may pass over a socket
+    while others come and go beside it: several reads do not."""
     name = re.compile(rf'00010000 000{kind} 01 +\d+ @zvsock:P:{1 if kind == 1 else 5}:\d+:{port}:-:-:')
-    with open('/proc/net/unix', encoding='utf-8', errors='replace') as f:
-        return name.search(f.read())
+    for _ in range(4):
+        with open('/proc/net/unix', encoding='utf-8', errors='replace') as f:
+            if found := name.search(f.read()):
+                return found
+    return None
 
 
 def serve(side, port, *command, **more):

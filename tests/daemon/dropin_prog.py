@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 
-LIMIT = 60
+LIMIT = 180
 # What mode seccomp does not see, or leaves to AF_UNIX: docs/drop-in.md.
 SECCOMP = os.environ.get('DROPIN_MODE') == 'seccomp'
 VSOCK, ANY, STREAM, SEQPACKET = socket.AF_VSOCK, socket.VMADDR_CID_ANY, socket.SOCK_STREAM, socket.SOCK_SEQPACKET

@@ -34,17 +34,24 @@ int hs_listen(const char *name, int type)
 		       : -1;
 }
 
-int hs_listen_tcp(uint16_t *port)
+int hs_bind_tcp(uint16_t *port)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(sa);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, 16) < 0 ||
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
 		return -1;
 	*port = ntohs(sa.sin_port);
 	return fd;
+}
+
+int hs_listen_tcp(uint16_t *port)
+{
+	int fd = hs_bind_tcp(port);
+
+	return fd >= 0 && listen(fd, 16) == 0 ? fd : -1;
 }
 
 static bool readable(void *arg)

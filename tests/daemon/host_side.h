@@ -13,7 +13,10 @@
 
 /* Listens on zf_dir/<name>; -1: failed. */
 int hs_listen(const char *name, int type);
-/* Listens on a TCP port of the loopback interface, which *port gets. -1: failed. */
+/* Takes a TCP port of the loopback interface, which *port gets, and on which nobody listens. -1:
+ * failed. */
+int hs_bind_tcp(uint16_t *port);
+/* Listens on one. */
 int hs_listen_tcp(uint16_t *port);
 /* Takes the next client of @listener. */
 int hs_accept(int listener);

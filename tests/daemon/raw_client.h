@@ -32,7 +32,8 @@ bool raw_wait(bool (*true_now)(void *arg), void *arg);
 
 /* Open descriptors of this process. */
 unsigned raw_count_fds(void);
-/* Waits until that many are open: who serves closes its ends a little later than we ours. */
-bool raw_fds_are(unsigned n);
+/* Waits until no more are open: who serves closes its ends a little later than we ours, in threads
+ * that outlive it. */
+bool raw_fds_at_most(unsigned n);
 
 #endif

@@ -160,6 +160,12 @@ static void guests_listed(char *list, size_t size)
 	close(ctl);
 }
 
+static bool app_listens(void *arg)
+{
+	(void)arg;
+	return zv_listen(app, PORT, ZV_STREAM, 0) == 0;
+}
+
 static void ports_are_given_once(void **state)
 {
 	char list[8192];
@@ -180,8 +186,7 @@ static void ports_are_given_once(void **state)
 	assert_int_equal(zv_unlisten(app, PORT), 0);
 	assert_int_equal(zv_listen(other, PORT, ZV_STREAM, 0), 0);
 	assert_true(zf_guest_close(3)); /* its ports are free again */
-	for (int left = 1000; zv_listen(app, PORT, ZV_STREAM, 0) && left; left--)
-		usleep(10000);
+	assert_true(zf_until(app_listens, NULL));
 	assert_int_equal(zv_unlisten(app, PORT), 0);
 }
 

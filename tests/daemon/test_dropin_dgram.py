@@ -55,7 +55,7 @@ def lost(w):
 
 
 def label_of(port):
-    """The name of the datagram socket that has @port; None: nobody has."""
+    """The name of the datagram socket that has @port; None: nobody has, or it was passed over (see dropin_pair.listening())."""
     with open('/proc/net/unix', encoding='utf-8', errors='replace') as f:
         found = re.search(rf'@(zvsock:P:2:\d+:{port}:-:-:\w+)', f.read())
     return found and '\0' + found.group(1)
@@ -205,7 +205,7 @@ def forged(w):
     pair = Pair(w)
     before = lost(w)
     p = serve(pair.host, 'echo', PORT)
-    name = label_of(PORT)
+    name = until(lambda: label_of(PORT), 'the name of the port')
     s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     s.bind(name.replace(':P:', ':Z:').replace(':-:-:', ':5:77:'))
     for data in (b'', b'x', b'end', b'end' + b'\0' * 8, b'x' * 70000):
@@ -239,7 +239,7 @@ def the_label_of_a_closed_socket(w):
     """Whoever takes it gets none of the port's datagrams."""
     pair = Pair(w)
     p = serve(pair.host, 'echo', PORT)
-    name = label_of(PORT)
+    name = until(lambda: label_of(PORT), 'the name of the port')
     run(pair.guest, 'ask', 2, PORT, 1)
     p.kill()
     p.wait()

@@ -34,11 +34,14 @@ def stop(*programs):
         p.wait(LIMIT)
 
 
-def tcp_port():
-    """One that was free a moment ago."""
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+def tcp_port(w):
+    """One that nobody else gets: a socket that is bound, and does not listen, keeps it for those who set SO_REUSEADDR."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(('127.0.0.1', 0))
+    port = s.getsockname()[1]
+    w.files.append(s.detach())
+    return port
 
 
 def tcp_up(port, p):
@@ -88,7 +91,7 @@ def iperf3_through_socat(w):
     """Both directions of iperf3, four connections each, from TCP to vsock and back to TCP."""
     needs('iperf3', 'socat')
     for there, here, port in Pair(w).both_ways():
-        far, near = tcp_port(), tcp_port()
+        far, near = tcp_port(w), tcp_port(w)
         server = iperf3_server(w, far)
         entry, bridge = bridges(there, here, port, far, near)
         for way in [], ['-R']:
@@ -125,7 +128,7 @@ def iperf3_killed_with_9(w):
     pair = Pair(w)
     left = Leftovers(w, pair)
     for there, here, port in pair.both_ways():
-        far, near = tcp_port(), tcp_port()
+        far, near = tcp_port(w), tcp_port(w)
         server = iperf3_server(w, far)
         entry, bridge = bridges(there, here, port, far, near)
         for way in [], ['-R']:

@@ -15,19 +15,25 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'e2e', 'dropin'))
 # pylint: disable=wrong-import-position
 import build  # noqa: E402
-from zvd_program import LIMIT, Skip, case, main  # noqa: E402
+from zvd_program import LIMIT, PATIENT, Skip, case, main  # noqa: E402
 
 ZVSOCKD, ZVSOCKD_GUEST, ZVSOCK_RUN, ZVSOCKCTL = sys.argv[1:5]
 MODES = ('preload', 'seccomp')
-HOST = '''[daemon]
+HOST = f'''[daemon]
 control = DIR/hc
 [guest vm]
 cid = 5
 socket = DIR/vm.sock
 tcp_out = 1080
 tcp_allow = web.zvsock.test:8000, 192.0.2.2:8000
-'''
-DEVICE = '[daemon]\ncontrol = DIR/gc\naf_vsock = DIR/guest\n[device vm0]\nuri = vhost-user:DIR/vm.sock\nlisten = DIR/socks:1080\n'
+{PATIENT}'''
+DEVICE = f'''[daemon]
+control = DIR/gc
+af_vsock = DIR/guest
+[device vm0]
+uri = vhost-user:DIR/vm.sock
+listen = DIR/socks:1080
+{PATIENT}'''
 SERVER = '''
 import http.server, os
 class Page(http.server.BaseHTTPRequestHandler):

@@ -18,7 +18,8 @@ import traceback
 sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..'))
 import usage  # noqa: E402 pylint: disable=wrong-import-position
 
-LIMIT = 60
+LIMIT = 180  # far more than anything here takes
+PATIENT = f'connect_timeout_ms = {LIMIT * 1000}\n'  # for a section: the other end may get no CPU for seconds
 ZVSOCKD = usage.arguments()[0]
 
 
@@ -52,6 +53,7 @@ class Testbed:
         self.dir = tempfile.mkdtemp(prefix='zvd', dir=open_folder())
         os.chmod(self.dir, 0o755)
         self.procs, self.files = [], []
+        self.logs = {}  # process: its log
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(self.path('notify'))
         os.chmod(self.path('notify'), 0o666)
@@ -73,7 +75,11 @@ class Testbed:
                                     env={**os.environ, 'NOTIFY_SOCKET': self.path('notify'),
                                          **(env or {})}, **more)
         self.procs.append(proc)
+        self.logs[proc] = log
         return proc
+
+    def said_by(self, proc):
+        return self.log(self.logs.get(proc, 'log'))
 
     def wait_told(self, text, proc):
         """Until zvsockd has told the service manager @text."""
@@ -82,8 +88,8 @@ class Testbed:
             if select.select([self.manager], [], [], 0.1)[0]:
                 self.told += self.manager.recv(4096).decode() + '\n'
                 continue
-            assert proc.poll() is None, f'ended with {proc.returncode}:\n{self.log()}'
-            assert time.monotonic() < end, f'not told: {text}; but: {self.told}\n{self.log()}'
+            assert proc.poll() is None, f'ended with {proc.returncode}:\n{self.said_by(proc)}'
+            assert time.monotonic() < end, f'not told: {text}; but: {self.told}\n{self.said_by(proc)}'
         self.told = self.told.split(text, 1)[1]
 
     def up(self, *args, **more):
@@ -97,7 +103,7 @@ class Testbed:
 
     def end(self, proc, sig=signal.SIGTERM, rc=0):
         proc.send_signal(sig)
-        assert proc.wait(LIMIT) == rc, f'ended with {proc.returncode}:\n{self.log()}'
+        assert proc.wait(LIMIT) == rc, f'ended with {proc.returncode}:\n{self.said_by(proc)}'
 
     def close(self):
         for proc in self.procs:

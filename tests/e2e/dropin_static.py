@@ -26,7 +26,7 @@ sys.path[:0] = [os.path.join(HERE, '..', 'daemon'), os.path.join(HERE, 'dropin')
 # pylint: disable=wrong-import-position
 import build  # noqa: E402
 import zvd_program  # noqa: E402
-from zvd_program import LIMIT, Skip, case, main  # noqa: E402
+from zvd_program import LIMIT, PATIENT, Skip, case, main  # noqa: E402
 
 ZVSOCKD, GUEST, RUN, RAW, RAW_DGRAM = sys.argv[1:6]
 
@@ -49,8 +49,8 @@ class Programs:
         if not daemon:
             return
         w.write('host.conf', f'[daemon]\naf_vsock = DIR/av\ncontrol = DIR/control\n{keys}'
-                        '[guest web]\ncid = 3\nsocket = DIR/web.sock\n')
-        w.write('guest.conf', '[device d]\nuri = vhost-user:DIR/web.sock\nbuiltin = echo:7\nunix = DIR/guest\n')
+                        f'[guest web]\ncid = 3\nsocket = DIR/web.sock\n{PATIENT}')
+        w.write('guest.conf', f'[device d]\nuri = vhost-user:DIR/web.sock\nbuiltin = echo:7\nunix = DIR/guest\n{PATIENT}')
         self.host = w.up('-c', w.path('host.conf'))
         if guest:
             self.guest = w.up('-c', w.path('guest.conf'), program=GUEST, log='guest.log')

@@ -23,6 +23,10 @@
 #define BYTES  100000u
 #define WAIT_S 60u
 
+/* The other process may get no CPU for seconds. */
+static const struct zv_opts patient = {.size = sizeof(patient),
+				       .connect_timeout_ns = WAIT_S * 1000000000ull};
+
 static char dir[] = "/tmp/zvsock-last-XXXXXX";
 static char host_uri[256], guest_uri[256];
 
@@ -44,7 +48,7 @@ static struct zv_dev *open_guest(void)
 {
 	struct zv_dev *d = NULL;
 
-	for (unsigned i = 0; i < WAIT_S * 100 && zv_open(&d, guest_uri, NULL); i++)
+	for (unsigned i = 0; i < WAIT_S * 100 && zv_open(&d, guest_uri, &patient); i++)
 		usleep(10000);
 	return d;
 }

@@ -59,14 +59,19 @@ static struct zv_broker_msg news(void)
 
 static void open_both(const char *option)
 {
-	struct zv_opts o = {.size = sizeof(o), .flags = ZV_OPT_BROKER};
+	/* Both are this thread, which may get no CPU for seconds. */
+	struct zv_opts o = {.size = sizeof(o),
+			    .connect_timeout_ns = PATIENCE * 1000000000ull,
+			    .hello_timeout_ns = PATIENCE * 1000000000ull};
 	char uri[128];
 
+	o.flags = ZV_OPT_BROKER;
 	assert_int_equal(zv_open(&host, host_uri, &o), 0);
 	hq = zv_queue(host, 0);
 	assert_int_equal(zv_listen_all(host, 0, 16), 0);
 	(void)snprintf(uri, sizeof(uri), "%s%s", guest_uri, option);
-	assert_int_equal(zv_open(&guest, uri, NULL), 0);
+	o.flags = 0;
+	assert_int_equal(zv_open(&guest, uri, &o), 0);
 	gq = zv_queue(guest, 0);
 	assert_int_equal(news().what, ZV_BROKER_HELLO);
 }

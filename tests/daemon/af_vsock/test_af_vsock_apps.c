@@ -477,12 +477,13 @@ static void a_user_who_may_not_attach_reaches_no_application(void **state)
 /* An application of another user, who may not use the directory. */
 static int be_hidden(const char *uri)
 {
+	const struct zv_opts o = {.size = sizeof(o), .connect_timeout_ns = UINT64_MAX};
 	struct zv_event ev = {0};
 	struct zv_conn *c;
 	struct zv_dev *dev;
 
 	if (setresgid(OTHER, OTHER, OTHER) || setresuid(OTHER, OTHER, OTHER) ||
-	    zv_open(&dev, uri, NULL) ||
+	    zv_open(&dev, uri, &o) ||
 	    zv_connect(zv_queue(dev, 0), ZV_CID_LOCAL, PORT, ZV_STREAM, &c)) {
 		fprintf(stderr, "%s\n", zv_error_text());
 		return 1;

@@ -338,13 +338,16 @@ struct hasty {
 
 static void *hasty_main(void *arg)
 {
-	const struct zv_opts opts = {.size = sizeof(opts), .queues = 1};
+	const struct zv_opts opts = {.size = sizeof(opts),
+				     .queues = 1,
+				     .connect_timeout_ns = UINT64_MAX,
+				     .hello_timeout_ns = UINT64_MAX};
 	struct hasty *h = arg;
 
 	h->err = zv_open(&h->dev, h->uri, &opts);
 	if (!h->err)
 		h->err = zv_connect_wait(zv_queue(h->dev, 0), ZV_CID_HOST, PORT, ZV_STREAM,
-					 30000000000u, &h->c);
+					 UINT64_MAX, &h->c);
 	__atomic_store_n(&h->connected, 1, __ATOMIC_RELEASE);
 	return NULL;
 }

@@ -17,12 +17,13 @@
 
 #include <cmocka.h>
 
-#define PORT   5000u
-#define BYTE_S 1 /* between two bytes of the slow client: the line would take twice the limit */
+#define PORT 5000u
+#define BYTE_S                                                                                     \
+	2 /* between two bytes of the slow client: the line would take many times the limit */
 
 static struct zv_dev *G;
 static const char *program;
-static const char line[] = "CONNECT 5000"; /* its end never comes */
+static const char line[] = "CONNECT 4294967294"; /* its end never comes */
 
 /* ---- clients that go on too long ---- */
 

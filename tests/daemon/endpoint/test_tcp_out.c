@@ -30,7 +30,7 @@
 
 static struct zv_dev *G;
 static const char *program;
-static int listener, other;
+static int listener, other, dead; /* dead: bound, so that nobody else takes its port */
 static uint16_t open_port, other_port, dead_port; /* 127.0.0.1; other: by name alone */
 static unsigned fds_before;
 
@@ -393,12 +393,12 @@ static int group_start(void **state)
 	zf_keep_log = true;
 	listener = hs_listen_tcp(&open_port);
 	other = hs_listen_tcp(&other_port);
-	close(hs_listen_tcp(&dead_port));
+	dead = hs_bind_tcp(&dead_port);
 	snprintf(conf, sizeof(conf),
 		 "max_fds = 8\n[guest g]\ncid = 11\nsocket = @g\nqueues = 2\ntcp_out = %u\n"
 		 "tcp_allow = 127.0.0.1:%u, 127.0.0.1:%u\ntcp_allow = localhost:%u, 0.0.0.0/0:81\n",
 		 PORT, open_port, dead_port, other_port);
-	if (listener < 0 || other < 0 || !zf_start(program, conf, 2))
+	if (listener < 0 || other < 0 || dead < 0 || !zf_start(program, conf, 2))
 		return -1;
 	G = zf_guest(0, "g", 2);
 	if (!G)
@@ -416,6 +416,7 @@ static int group_end(void **state)
 	(void)state;
 	close(listener);
 	close(other);
+	close(dead);
 	return zf_stop() ? 0 : -1;
 }
 

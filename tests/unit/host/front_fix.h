@@ -24,6 +24,9 @@
 #include "registry.h"
 #include <zvsock_host.h>
 
+/* Far more than an answer takes: rte_vhost's thread, or ours, may get no CPU for many seconds. */
+#define FRONT_PATIENCE_S 60
+
 extern const struct transport_ops *ops; /* of `host:`, once zv_host_init has been called */
 
 #define N	 64u
@@ -117,7 +120,7 @@ static inline int dial(const char *path)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct timeval tv = {.tv_sec = 10};
+	struct timeval tv = {.tv_sec = FRONT_PATIENCE_S};
 
 	strcpy(sa.sun_path, path);
 	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
@@ -228,7 +231,7 @@ static inline void pair_setup(struct front *f, unsigned rx, unsigned tx)
 /* Waits until q->up is @up, woken by the queue's descriptor. */
 static inline void wait_up(struct transport_queue *q, uint32_t up)
 {
-	time_t end = time(NULL) + 30;
+	time_t end = time(NULL) + FRONT_PATIENCE_S;
 
 	while (time(NULL) < end) {
 		struct pollfd p = {.fd = ops->fd(q), .events = POLLIN};

@@ -43,10 +43,10 @@ static int vmm_listen(const char *path)
 static int vmm_accept(int listener)
 {
 	struct pollfd p = {.fd = listener, .events = POLLIN};
-	struct timeval tv = {.tv_sec = 10};
+	struct timeval tv = {.tv_sec = FRONT_PATIENCE_S};
 	int fd;
 
-	assert_int_equal(poll(&p, 1, 20000), 1);
+	assert_int_equal(poll(&p, 1, FRONT_PATIENCE_S * 1000), 1);
 	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(fd >= 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
@@ -152,7 +152,7 @@ static void sockmode_says_who_may_connect(void **state)
 /* Descriptors that a program would inherit, as far as the process has not been started with them.
  */
 #define FDS	    128
-#define PATIENCE_MS 20000
+#define PATIENCE_MS (FRONT_PATIENCE_S * 1000)
 static bool before[FDS];
 
 static bool inherited(int fd)
