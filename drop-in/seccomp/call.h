@@ -40,7 +40,8 @@ static inline bool call_waits(const struct call *c)
 	return di_call_waits(c->s, c->n->id);
 }
 
-/* Duplicates the program's descriptor @i to c->fd. 0, or the value to return. */
+/* Duplicates the program's descriptor @i to c->fd, and waits until call_give_own() has closed that
+ * file. 0, or the value to return. */
 long call_take_file(struct call *c, unsigned i);
 
 /* The same. 0: it stands for an AF_VSOCK socket of the calling thread. */
@@ -52,6 +53,9 @@ long call_hold_memory(struct call *c);
 
 /* Installs @ours in the program and answers with its number there. 0 or -errno; closes nothing. */
 int call_give(const struct call *c, int ours, bool cloexec);
+
+/* The same with a file that we have made. Closes @ours. */
+int call_give_own(const struct call *c, int ours, bool cloexec);
 
 /* Copies the program's address of @len bytes at @at to *a, followed by zeroes. Returns its length;
  * 0: the kernel must judge it. */

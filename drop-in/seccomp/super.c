@@ -123,7 +123,10 @@ static bool begin(struct di_super *s)
 
 void di_super_serve(int notify, const struct di_super_opts *o)
 {
-	struct di_super s = {.notify = notify, .tcp = o->tcp, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct di_super s = {.notify = notify,
+			     .tcp = o->tcp,
+			     .lock = PTHREAD_MUTEX_INITIALIZER,
+			     .given = PTHREAD_COND_INITIALIZER};
 	int wait_ms = -1;
 	bool go_on;
 

@@ -56,6 +56,8 @@ struct di_super {
 	unsigned idle, threads;
 	struct di_blocked *blocked;
 	struct di_parked *parked;
+	struct di_gift *gifts;	      /* files that programs have got, and we not closed yet */
+	pthread_cond_t given;	      /* one of these is closed */
 	struct di_outbound *outbound; /* NULL: without tcp */
 	_Atomic unsigned n_outbound;
 	int dns;   /* epoll of the sockets of the name server; -1: none yet */

@@ -26,9 +26,8 @@
 
 static long give_and_close(const struct call *c, int ours, bool cloexec)
 {
-	int r = call_give(c, ours, cloexec);
+	int r = call_give_own(c, ours, cloexec);
 
-	close(ours);
 	return r == 0 || r == -ENOENT ? DI_DONE : r;
 }
 
