@@ -294,11 +294,11 @@ static struct zv_dev *device_open(unsigned i, const char *scheme, const char *na
 	if (zf_exchanged())
 		return exchanged_guest(i, name);
 	snprintf(uri, sizeof(uri), "%s:%s%s", scheme, zf_dir, name);
-	do { /* the daemon may still be starting */
+	do { /* the daemon may still be starting, or have no CPU */
 		ret = zv_open(&guests[i], uri, &o);
 		if (ret < 0)
 			usleep(20000);
-	} while ((ret == -ENOENT || ret == -ECONNREFUSED) && now() < end &&
+	} while ((ret == -ENOENT || ret == -ECONNREFUSED || ret == -ETIMEDOUT) && now() < end &&
 		 waitpid(zf_pid, NULL, WNOHANG) == 0);
 	if (ret < 0) {
 		fprintf(stderr, "%s: %s\n", uri, zv_error_text());

@@ -209,6 +209,7 @@ def a_port_is_bound_again_at_once(w):
         p.from_guest(5000, read=False).close()
         line = proc.stdout.readline()
         assert line == ('listening\n' if i < n - 1 else 'ok\n'), f'{i}: {line}{proc.stdout.read()}'
+    assert p.run(RAW, 'rebind', 5001, 5000)[0] == ['ok']
 
 
 @case

@@ -459,6 +459,14 @@ static void again(char **argv)
 	say("ok");
 }
 
+/* Sockets that bind one port after the other, as quickly as it can. */
+static void rebind(char **argv)
+{
+	for (int n = atoi(argv[1]); n; n--)
+		close(serve(SOCK_STREAM, (unsigned)atol(argv[0])));
+	say("ok");
+}
+
 static const struct {
 	const char *name;
 	void (*run)(char **argv);
@@ -477,6 +485,7 @@ static const struct {
 	{"drop", drop},
 	{"full", full},
 	{"again", again},
+	{"rebind", rebind},
 };
 
 int main(int argc, char **argv)
