@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "apps.h"
+#include "apps_int.h"
 
 #include "apps_memory.h"
 #include "apps_ports.h"
 #include "as_host.h"
 #include "channel/bells.h"
 #include "core/clock.h"
+#include "core/closers.h"
 #include "core/cred.h"
 #include "core/log.h"
 #include "endpoint/af_vsock/endpoint_af_vsock.h"
 #include "endpoint/endpoint_app.h"
-#include "fd_closer.h"
 #include "guests.h"
 #include "lifecycle.h"
 #include "passed.h"
@@ -31,34 +31,14 @@
 #define EVENTS_AT_ONCE 8
 #define FDS_ITSELF     (3u + BELLS_FDS) /* listener, lock file, epoll set */
 
-struct app {
-	int fd; /* of the client socket; -1: a free place */
-	struct ucred cred;
-	uint64_t since_ms;     /* when it connected */
-	struct cfg_guest *cfg; /* NULL: not attached */
-	struct guest *guest;   /* NULL: not attached */
-};
-
-struct apps {
-	int listener, claim, ep;
-	bool accepting;
-	bool in_space; /* there is a drop-in directory for them */
-	struct fd_closer
-		*closer;   /* sockets that take long to close (passed.h); NULL: there are none */
-	uint64_t again_ms; /* while not accepting for want of descriptors or memory */
-	struct log_once not_admitted, over_limit, full, malformed; /* lines that concern no guest */
-	char path[CFG_PATH_MAX];
-	struct app app[APPS_MAX];
-};
-
 unsigned apps_fds(const struct cfg *c)
 {
 	const struct cfg_role_info *r = &cfg_roles[CFG_APP];
 
-	return *c->apps.path
-		       ? FDS_ITSELF + APPS_MAX * (2 + r->fds_device +
-						  ZV_QUEUES_MAX * (BELLS_FDS_QUEUE + r->fds_pair))
-		       : 0;
+	return *c->apps.path ? FDS_ITSELF + APPS_CLOSING_MOST +
+				       APPS_MAX * (2 + r->fds_device +
+						   ZV_QUEUES_MAX * (BELLS_FDS_QUEUE + r->fds_pair))
+			     : 0;
 }
 
 int apps_fd(const struct daemon *d)
@@ -83,15 +63,6 @@ static void accepting(struct apps *as, bool on)
 
 /* ---- an application ---- */
 
-/* Closes @fd, or has it closed: descriptors may be queued in it. */
-static void let_go(struct apps *as, int fd)
-{
-	if (as->closer && passed_waits(fd, false))
-		fd_closer_put_all(as->closer, &fd, 1);
-	else
-		(void)close(fd);
-}
-
 static void app_end(struct daemon *d, struct app *a)
 {
 	if (a->guest) {
@@ -102,10 +73,14 @@ static void app_end(struct daemon *d, struct app *a)
 	}
 	if (a->cfg)
 		cfg_app_free(a->cfg);
-	let_go(d->apps, a->fd);
+	/* The socket may stay open for a while, and epoll would report it for the next application
+	 * in this place. */
+	(void)watch(d->apps, EPOLL_CTL_DEL, a->fd, 0, 0);
+	apps_let_go(d->apps, a->fd, a->cred.uid);
 	memset(a, 0, sizeof(*a));
 	a->fd = -1;
-	accepting(d->apps, true);
+	if (now_ms() >= d->apps->again_ms)
+		accepting(d->apps, true);
 }
 
 /* ---- questions ---- */
@@ -176,12 +151,6 @@ static int on_attach(struct daemon *d, struct app *a, struct client_msg *m)
 	return fd;
 }
 
-/* Low ports are for root, and for the user of zvsockd itself. */
-static bool privileged(const struct app *a)
-{
-	return a->cred.uid == 0 || a->cred.uid == geteuid();
-}
-
 /* Answers *m. False: the application must be ended. */
 static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 {
@@ -194,7 +163,7 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 		fd = on_attach(d, a, m);
 		break;
 	case CLIENT_LISTEN:
-		app_listen(&d->cfg->apps, a->guest, privileged(a), m);
+		app_listen(&d->cfg->apps, a->guest, app_is_privileged(a), m);
 		break;
 	case CLIENT_UNLISTEN:
 		app_unlisten(a->guest, m);
@@ -219,20 +188,12 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 	return ok;
 }
 
-/* recvmsg(2), without waiting. -1 with EPERM: there are descriptors, and nothing was received. */
-static ssize_t receive(const struct apps *as, int fd, struct msghdr *mh)
-{
-	if (as->closer && passed_peek(fd, mh, 0) < 0)
-		return -1;
-	return recvmsg(fd, mh, MSG_DONTWAIT);
-}
-
 static void app_serve(struct daemon *d, struct app *a)
 {
 	struct client_msg m;
 	struct iovec iov = {.iov_base = &m, .iov_len = sizeof(m)};
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n = receive(d->apps, a->fd, &mh);
+	ssize_t n = apps_receive(d->apps, a->fd, &mh);
 	const char *why = NULL;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -253,70 +214,17 @@ static void app_serve(struct daemon *d, struct app *a)
 
 /* ---- the listening socket ---- */
 
-/* Answers a request not yet received; the application reads it as the answer to "attach". */
-static void turn_away(const struct apps *as, struct app *a, int err, const char *text)
+static void pause_accepting(struct apps *as)
 {
-	struct client_msg m;
-	struct iovec iov = {.iov_base = &m, .iov_len = sizeof(m)};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	client_msg_init(&m, CLIENT_ATTACH);
-	app_refuse(&m, err, "%s", text);
-	(void)app_answer(a->fd, &m, -1);
-	/* Closing a socket with an unread request also discards the answer. */
-	(void)shutdown(a->fd, SHUT_RD);
-	while (receive(as, a->fd, &mh) > 0)
-		;
-}
-
-/* Its user may have no more places than it leaves for others. */
-static bool has_share(const struct apps *as, const struct app *a)
-{
-	unsigned own = 0, left = 0;
-
-	for (unsigned i = 0; i < APPS_MAX; i++) {
-		left += as->app[i].fd < 0;
-		own += as->app[i].fd >= 0 && as->app[i].cred.uid == a->cred.uid;
-	}
-	return own <= left;
-}
-
-/* False: it has been told why. */
-static bool admitted(const struct daemon *d, struct app *a)
-{
-	struct apps *as = d->apps;
-
-	if (!cred_of(a->fd, &a->cred))
-		return false;
-	if (!cred_admitted(&d->cfg->apps, a->fd, &a->cred)) {
-		if (log_once(&as->not_admitted, NULL))
-			log_line(ZV_LOG_WARN, NULL,
-				 "%s: pid %d, uid %u, gid %u may not attach: it is in neither "
-				 "application_users nor application_groups",
-				 as->path, (int)a->cred.pid, (unsigned)a->cred.uid,
-				 (unsigned)a->cred.gid);
-		turn_away(as, a, -EACCES,
-			  "this user may not attach: application_users and application_groups in "
-			  "zvsockd's configuration name those who may");
-		return false;
-	}
-	if (privileged(a) || has_share(as, a))
-		return true;
-	if (log_once(&as->over_limit, NULL))
-		log_line(ZV_LOG_WARN, NULL,
-			 "%s: pid %d: uid %u has its share of the %u places for applications, half "
-			 "of what others leave: end some",
-			 as->path, (int)a->cred.pid, (unsigned)a->cred.uid, APPS_MAX);
-	turn_away(as, a, -EBUSY,
-		  "this user has its share of the places for applications, half of what others "
-		  "leave: end some");
-	return false;
+	accepting(as, false);
+	as->again_ms = now_ms() + PAUSE_MS;
 }
 
 static void on_accept(struct daemon *d)
 {
 	struct apps *as = d->apps;
 	struct app *a = NULL;
+	uid_t uid;
 
 	for (unsigned i = 0; i < APPS_MAX && !a; i++)
 		if (as->app[i].fd < 0)
@@ -329,9 +237,8 @@ static void on_accept(struct daemon *d)
 				 as->path, APPS_MAX);
 		return;
 	}
-	if (as->closer && fd_closer_count(as->closer) >= APPS_MAX) {
-		accepting(as, false);
-		as->again_ms = now_ms() + PAUSE_MS;
+	if (as->closers && closers_all(as->closers) >= APPS_CLOSING_MOST) {
+		pause_accepting(as);
 		return;
 	}
 	a->fd = accept4(as->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -339,16 +246,19 @@ static void on_accept(struct daemon *d)
 		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
 			log_line(ZV_LOG_WARN, NULL, "%s: cannot take an application: %s", as->path,
 				 strerror(errno));
-			accepting(as, false);
-			as->again_ms = now_ms() + PAUSE_MS;
+			pause_accepting(as);
 		}
 		a->fd = -1;
 		return;
 	}
 	a->since_ms = now_ms();
-	if (!admitted(d, a) ||
-	    watch(as, EPOLL_CTL_ADD, a->fd, EPOLLIN, (uint32_t)(a - as->app)) < 0)
+	if (!app_admitted(d, a) ||
+	    watch(as, EPOLL_CTL_ADD, a->fd, EPOLLIN, (uint32_t)(a - as->app)) < 0) {
+		uid = a->cred.uid;
 		app_end(d, a);
+		if (apps_closing(as, uid) >= APPS_CLOSING_FLOOD)
+			pause_accepting(as);
+	}
 }
 
 void apps_serve(struct daemon *d)
@@ -435,7 +345,7 @@ static int listen_on(struct apps *as, const struct cfg_apps *c)
 	as->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (as->ep < 0 || as->listener < 0)
 		return fail(as, "cannot make the socket", -errno);
-	if (!passed_refuse(as->listener) && !(as->closer = fd_closer_new(NULL)))
+	if (!passed_refuse(as->listener) && !(as->closers = closers_new(NULL)))
 		return fail(as, "cannot make the socket", -ENOMEM);
 	if (bind(as->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return fail(as, "cannot bind the socket", -errno);
@@ -455,13 +365,13 @@ static void apps_free(struct apps *as)
 {
 	if (as->listener >= 0) {
 		(void)unlink(as->path);
-		let_go(as, as->listener); /* some may not have been accepted */
+		apps_let_go(as, as->listener, CLOSERS_NOBODY); /* some may not have been accepted */
 	}
 	if (as->ep >= 0)
 		(void)close(as->ep);
 	if (as->claim >= 0)
 		sock_unclaim(as->path, as->claim);
-	fd_closer_free(as->closer);
+	closers_free(as->closers);
 	free(as);
 }
 

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Shared by the files of the client socket: apps.c and apps_admit.c. */
+#ifndef ZVD_APPS_INT_H
+#define ZVD_APPS_INT_H
+
+#include "apps.h"
+#include "core/closers.h"
+#include "core/log.h"
+
+#include <sys/socket.h>
+
+/* Sockets that wait to be closed, on kernels where descriptors may be queued in them (passed.h): */
+#define APPS_CLOSING_FULL 64u /* of a user: it gets no place */
+#define APPS_CLOSING_FLOOD                                                                         \
+	256u /* of a user: after each further one nobody is accepted for PAUSE_MS */
+#define APPS_CLOSING_MOST 512u /* of all users: nobody is accepted */
+
+struct app {
+	int fd; /* of the client socket; -1: a free place */
+	struct ucred cred;
+	uint64_t since_ms;     /* when it connected */
+	struct cfg_guest *cfg; /* NULL: not attached */
+	struct guest *guest;   /* NULL: not attached */
+};
+
+struct apps {
+	int listener, claim, ep;
+	bool accepting;
+	bool in_space;		 /* there is a drop-in directory for them */
+	struct closers *closers; /* of sockets that take long to close; NULL: there are none */
+	uint64_t again_ms;	 /* while not accepting for want of descriptors or memory */
+	struct log_once not_admitted, over_limit, full, malformed; /* lines that concern no guest */
+	char path[CFG_PATH_MAX];
+	struct app app[APPS_MAX];
+};
+
+/* ---- apps_admit.c ---- */
+
+/* Low ports are for root, and for the user of zvsockd itself. */
+bool app_is_privileged(const struct app *a);
+/* Whether @a, which has just connected, gets a place. False: it has been told why. */
+bool app_admitted(const struct daemon *d, struct app *a);
+/* recvmsg(2), without waiting. -1 with EPERM: there are descriptors, and nothing was received. */
+ssize_t apps_receive(const struct apps *as, int fd, struct msghdr *mh);
+/* Closes @fd, or has it closed: descriptors that @uid has sent may be queued in it. */
+void apps_let_go(struct apps *as, int fd, uid_t uid);
+/* Sockets of @uid that wait to be closed. */
+unsigned apps_closing(const struct apps *as, uid_t uid);
+
+#endif
