@@ -38,10 +38,10 @@ start_client() {
 	client=$!
 }
 
-# wait_socket PATH PID
+# wait_socket PATH PID: until somebody listens there. The socket exists before that.
 wait_socket() {
-	for _ in $(seq 600); do
-		[ ! -S "$1" ] || return 0
+	for _ in $(seq 1200); do
+		! grep -q "^[^ ]* [^ ]* 00000000 00010000 .* $1\$" /proc/net/unix || return 0
 		kill -0 "$2" 2>/dev/null || break
 		sleep 0.05
 	done

@@ -20,12 +20,13 @@ drop_server() {
 }
 trap 'drop_server; rm -rf -- "$dir"' EXIT
 
-# serve PROGRAM: starts it on a socket of its own and waits until the socket is there.
+# serve PROGRAM: starts it on a socket of its own and waits until it listens there: between bind(2) and
+# listen(2) the socket is there and refuses.
 serve() {
-	timeout --foreground -k 60 100 "$1" "host:$dir/s,cid=3" >"$dir/server.out" 2>"$dir/server.err" &
+	timeout --foreground -k 60 500 "$1" "host:$dir/s,cid=3" >"$dir/server.out" 2>"$dir/server.err" &
 	server=$!
-	for _ in $(seq 200); do
-		[ ! -S "$dir/s" ] || return 0
+	for _ in $(seq 1200); do
+		! grep -q "^[^ ]* [^ ]* 00000000 00010000 .* $dir/s\$" /proc/net/unix || return 0
 		kill -0 "$server" 2>/dev/null || break
 		sleep 0.05
 	done
@@ -72,7 +73,7 @@ verdict() { # verdict NAME RC
 
 echo_returns_a_line() {
 	serve "$echo_server" || return 1
-	printf 'hello, vsock\n' | timeout 20 "$echo_client" "vhost-user:$dir/s" >"$dir/out" || return 1
+	printf 'hello, vsock\n' | timeout 120 "$echo_client" "vhost-user:$dir/s" >"$dir/out" || return 1
 	[ "$(cat "$dir/out")" = 'hello, vsock' ] || { echo "got: $(cat "$dir/out")"; return 1; }
 	end_server
 }
@@ -81,7 +82,7 @@ echo_returns_a_file_twice() {
 	head -c 3000001 /dev/urandom >"$dir/in"
 	serve "$echo_server" || return 1
 	for _ in 1 2; do
-		timeout 20 "$echo_client" "vhost-user:$dir/s" <"$dir/in" >"$dir/out" || return 1
+		timeout 120 "$echo_client" "vhost-user:$dir/s" <"$dir/in" >"$dir/out" || return 1
 		cmp "$dir/in" "$dir/out" || return 1
 	done
 	end_server
@@ -89,7 +90,7 @@ echo_returns_a_file_twice() {
 
 pipeline_loses_no_byte() {
 	serve "$consumer" || return 1
-	timeout 60 "$producer" "vhost-user:$dir/s" 32 >"$dir/out" || return 1
+	timeout 300 "$producer" "vhost-user:$dir/s" 32 >"$dir/out" || return 1
 	end_server || return 1
 	cat "$dir/out" "$dir/server.out"
 	grep -qxF 'produced 33554432 bytes' "$dir/out" &&
@@ -98,7 +99,7 @@ pipeline_loses_no_byte() {
 
 registered_memory_is_read_in_place() {
 	serve "$consumer" || return 1
-	timeout 60 "$registered" "vhost-user:$dir/s" 32 >"$dir/out" || return 1
+	timeout 300 "$registered" "vhost-user:$dir/s" 32 >"$dir/out" || return 1
 	end_server || return 1
 	cat "$dir/out" "$dir/server.out"
 	grep -qxF 'produced 33554432 bytes, 0 of them copied' "$dir/out" &&
@@ -109,7 +110,7 @@ registered_memory_is_read_in_place() {
 mistakes_are_told_in_one_line() {
 	local rc=0 uri
 	for uri in "vhost-user:$dir/nothing-here" "nonsense:x" "vhost-user" "host:$dir/s"; do
-		if timeout 20 "$echo_client" "$uri" </dev/null >"$dir/out" 2>"$dir/err"; then
+		if timeout 120 "$echo_client" "$uri" </dev/null >"$dir/out" 2>"$dir/err"; then
 			echo "$uri: exit code 0"
 			rc=1
 		fi
@@ -129,7 +130,7 @@ usage_is_shown() {
 		for words in '' --help 'x y z'; do
 			got=0
 			# shellcheck disable=SC2086 # words
-			timeout 20 "$program" $words </dev/null >"$dir/out" 2>"$dir/err" || got=$?
+			timeout 120 "$program" $words </dev/null >"$dir/out" 2>"$dir/err" || got=$?
 			[ "$got" = 2 ] && grep -q '^usage: ' "$dir/err" && continue
 			echo "$program $words: exit code $got:"
 			cat "$dir/err"

@@ -26,17 +26,17 @@ guest() { echo "name=$1,cid=$2,socket=$dir/$1.sock,unix=$dir/$1.vsock"; }
 peer() { echo "name=$1,vhost-user:$dir/$1.sock,uds=$dir/$1.vsock"; }
 
 # --foreground: no SIGCONT, see examples.sh
-timeout --foreground -k 60 200 "$zvsockd" -g "$(guest a 3)" -g "$(guest b 4)" >"$dir/zvsockd.log" 2>&1 &
+timeout --foreground -k 60 560 "$zvsockd" -g "$(guest a 3)" -g "$(guest b 4)" >"$dir/zvsockd.log" 2>&1 &
 daemon=$!
-for _ in $(seq 600); do
-	[ ! -S "$dir/a.vsock" ] || [ ! -S "$dir/b.vsock" ] || break
+for _ in $(seq 1200); do
+	! grep -q 'zvsockd .* is up' "$dir/zvsockd.log" || break # its sockets exist before it listens there
 	kill -0 "$daemon" 2>/dev/null || break
 	sleep 0.05
 done
 [ -S "$dir/a.vsock" ] && [ -S "$dir/b.vsock" ] || fail 'zvsockd made no sockets'
 
 # A whole run, on any machine; 5000 is no multiple of a receive buffer.
-timeout 100 "$bench" --peer "$(peer a)" --peer "$(peer b)" --cpus 1cpu --size 64,5000,64K \
+timeout 240 "$bench" --peer "$(peer a)" --peer "$(peer b)" --cpus 1cpu --size 64,5000,64K \
 	--rx-buf 4K --duration 0.03 --repeat 2 --json "$dir/json" >"$dir/table" 2>"$dir/bench.err" ||
 	fail "vsock-bench ended with $?"
 grep -q 'xa ' "$dir/table" || fail "no ratio to the first peer in: $(cat "$dir/table")"
@@ -62,12 +62,12 @@ assert order == ['a', 'b', 'a', 'b'], order
 END
 
 # The copying calls, one way, without the baseline.
-timeout 100 "$bench" --peer "$(peer a)" --copy --test throughput --direction h2g --size 1000 \
+timeout 240 "$bench" --peer "$(peer a)" --copy --test throughput --direction h2g --size 1000 \
 	--no-baselines --cpus free --duration 0.03 --repeat 1 >"$dir/table" 2>"$dir/bench.err" ||
 	fail "vsock-bench --copy ended with $?"
 
 # The wrong hybrid socket: one line that names it.
-timeout 100 "$bench" --peer "vhost-user:$dir/a.sock,uds=$dir/no.vsock" >"$dir/table" 2>"$dir/bench.err" &&
+timeout 240 "$bench" --peer "vhost-user:$dir/a.sock,uds=$dir/no.vsock" >"$dir/table" 2>"$dir/bench.err" &&
 	fail 'a wrong uds= was accepted'
 [ "$(wc -l <"$dir/bench.err")" = 1 ] && grep -q "no.vsock" "$dir/bench.err" ||
 	fail 'no clear word about a wrong uds='

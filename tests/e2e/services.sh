@@ -31,17 +31,17 @@ builtin = echo:7, discard:9, source:19
 END
 
 # --foreground: no SIGCONT, see examples.sh
-timeout --foreground -k 60 200 "$zvsockd" -c "$dir/conf" >"$dir/zvsockd.log" 2>&1 &
+timeout --foreground -k 60 560 "$zvsockd" -c "$dir/conf" >"$dir/zvsockd.log" 2>&1 &
 daemon=$!
-for _ in $(seq 600); do
-	[ ! -S "$dir/a.sock" ] || break
+for _ in $(seq 1200); do
+	! grep -q 'zvsockd .* is up' "$dir/zvsockd.log" || break # its sockets exist before it listens there
 	kill -0 "$daemon" 2>/dev/null || break
 	sleep 0.05
 done
 [ -S "$dir/a.sock" ] || fail 'zvsockd made no socket'
 
 for type in stream seqpacket; do
-	timeout --foreground -k 60 150 "$bench" --client "vhost-user:$dir/a.sock" --queues 2 --type "$type" --cpus free \
+	timeout --foreground -k 60 240 "$bench" --client "vhost-user:$dir/a.sock" --queues 2 --type "$type" --cpus free \
 		--services echo:7,discard:9,source:19 --test throughput,rtt,echo,connrate --size 64,5000 \
 		--duration 0.05 --repeat 1 --json "$dir/json" >"$dir/table" 2>"$dir/bench.err" ||
 		fail "$type: vsock-bench ended with $?"

@@ -21,7 +21,7 @@ static int send_for_ever(const char *path)
 			    .ring_size = 64,
 			    .rx_buf = 4096,
 			    .tx_buf = 4096,
-			    .connect_timeout_ns = 20000000000u};
+			    .connect_timeout_ns = TESTBED_WAIT_NS};
 	struct zv_conn *c[2];
 	struct zv_event ev[8];
 	struct zv_dev *dev;

@@ -78,7 +78,8 @@ class ChannelTestbed(DaemonTestbed):
         super().write_config(*more)
 
     def daemon_keys(self):
-        return f'applications = {self.apps}\n{self.more_keys}'
+        # On a loaded machine a guest's driver may need seconds to map its region.
+        return f'applications = {self.apps}\nchannel_timeout_ms = 120000\n{self.more_keys}'
 
     def application(self):
         """A vsock-bench that serves."""

@@ -67,11 +67,12 @@ class Services:
         return job.output()
 
 
-def free_port():
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+def free_port(testbed):
+    """A TCP port that nobody else gets: a socket that is bound, and does not listen, keeps it for those who set SO_REUSEADDR."""
+    s = testbed.owner.add(socket.socket())
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(('127.0.0.1', 0))
+    return s.getsockname()[1]
 
 
 def tcp_listens(port):
@@ -158,7 +159,7 @@ def iperf3(s):
     s.send(with_libraries(shutil.which('iperf3')))
     s.port += 1
     s.vm.guest.run('ip link set lo up')
-    near, far = free_port(), free_port()
+    near, far = free_port(s.testbed), free_port(s.testbed)
 
     def iperf_totals(client):
         """The server does one test at a time: it may be busy with the last one still. When connects() has looked for it, it

@@ -42,7 +42,9 @@ static void a_refused_host_program_is_told_about(void **state)
 	char b;
 
 	(void)state;
-	for (unsigned i = 0; i < 30; i++) {
+	/* Not each is told at level info, as a script that waits for a guest's program asks all the
+	 * time; but one that comes a second after the last one is. */
+	for (unsigned i = 0; i < 30 || !zf_log_lines(D "CONNECT 4999: refused"); i++) {
 		int fd = hs_connect("u", "CONNECT 4999\n");
 
 		assert_true(fd >= 0);
@@ -50,8 +52,6 @@ static void a_refused_host_program_is_told_about(void **state)
 		close(fd);
 	}
 	assert_true(zf_logged(G "CONNECT 4999: refused: nobody listens there"));
-	/* Not one line each: a script that waits for a guest's program asks all the time. */
-	assert_true(zf_log_lines(D "CONNECT 4999: refused") > 0);
 }
 
 static void another_socket_type_is_no_warning(void **state)
