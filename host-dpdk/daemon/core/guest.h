@@ -28,6 +28,7 @@ struct region;
 struct guest_queue {
 	struct lcore_queue lq;	/* first */
 	struct lcore_turn turn; /* of the guest's queues on this lcore, if this is the first */
+	struct lcore_turn dgram_turn; /* [L] what its datagrams have taken of a round */
 	struct zv_queue *q;
 	struct lcore *lc;
 	unsigned lcore; /* its number */

@@ -3,6 +3,7 @@
 #include "endpoint.h"
 
 #include "channel/claims.h"
+#include "core/clock.h"
 #include "core/log.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #define ACCEPTS_AT_ONCE	 32u
 #define DGRAM_TURN_BYTES 262144u
 #define DGRAM_CHARGE	 4096u /* least that one counts of it */
+#define DGRAM_CLOCK	 8u    /* datagrams after which the time is looked at */
 
 #define TYPE(type) &endpoint_##type,
 static const struct endpoint_ops *const types[] = {ENDPOINT_TYPES(TYPE)};
@@ -87,20 +89,37 @@ static void hand_over(struct guest_queue *gq, const struct zv_dgram_addr *from, 
 	GUEST_COUNT(gq, dgram_lost);
 }
 
-/* The rest in the device's queue is taken in the next poll. */
+/* What has been handed over costs more than was thought: to programs, system calls. */
+static bool turn_over(struct guest_queue *gq, uint64_t *start)
+{
+	uint64_t now = now_ns();
+
+	if (*start)
+		gq->dgram_turn.ns += now - *start;
+	*start = now;
+	return gq->dgram_turn.ns >= LCORE_TURN_NS;
+}
+
+/* The rest in the device's queue is taken in a later poll, or in a later round. */
 void endpoint_datagrams(struct guest_queue *gq)
 {
 	static _Thread_local uint8_t data[ZV_DGRAM_MAX];
+	struct lcore_turn *turn = &gq->dgram_turn;
+	uint64_t start = 0, round = lcore_round(gq->lc);
 	struct zv_dgram_addr from;
 	uint32_t work = 0;
 	ssize_t n;
 
-	while (work < DGRAM_TURN_BYTES) {
+	if (turn->round != round)
+		*turn = (struct lcore_turn){.round = round};
+	for (unsigned i = 1; work < DGRAM_TURN_BYTES && turn->ns < LCORE_TURN_NS; i++) {
 		n = zv_dgram_recv(gq->q, ZV_PORT_ANY, data, sizeof(data), NULL, &from);
 		if (n < 0)
 			return;
 		hand_over(gq, &from, data, (uint32_t)n);
 		work += (uint32_t)n > DGRAM_CHARGE ? (uint32_t)n : DGRAM_CHARGE;
+		if (gq->lq.debt >= LCORE_PAYS || (i % DGRAM_CLOCK == 0 && turn_over(gq, &start)))
+			return;
 	}
 }
 

@@ -114,11 +114,31 @@ struct av_listener {
 	int fd, claim; /* -1: none */
 };
 
+/* Datagrams that home moves one after another, such as those in a socket: av_move.c. [H] */
+struct av_move {
+	bool (*run)(struct av_move *v); /* moves one. True: there are more */
+	struct av_mover *mover;		/* whose turn it waits for; NULL: it does not wait */
+	TAILQ_ENTRY(av_move) link;
+};
+
+/* A user, or a guest, whose turn comes while any of them waits. [H] */
+struct av_mover {
+	TAILQ_HEAD(, av_move) moves;
+	TAILQ_ENTRY(av_mover) link;
+};
+
+/* Senders of datagrams have shares of what a user may have for them. In an array of this size some
+ * share one, and nobody can choose with whom. */
+#define AV_PEER_SENDERS 16u
+
 /* A user whose programs have something here. [H] */
 struct av_user {
 	uid_t uid;
 	unsigned asks, calls, failed, ports;
-	unsigned fds;		     /* for its requests and its datagrams */
+	unsigned fds;			 /* for its requests and its datagrams */
+	uint32_t peers[AV_PEER_SENDERS]; /* of those, sockets for peers, by sender */
+	uint32_t waiting;		 /* bytes of datagrams that wait for its programs */
+	struct av_mover mover;
 	TAILQ_HEAD(, av_ask) turn;   /* its programs waiting for their turn */
 	TAILQ_ENTRY(av_user) turner; /* in the list of users with waiting programs */
 };
@@ -213,6 +233,10 @@ struct av_guest {
 	unsigned next; /* next queue to use; under the lock */
 	struct cpu_stock looks[AV_GUEST_STOCKS]; /* av_look.c; under the lock */
 	struct dgram_in_transit to, from; /* datagrams in transit to the guest, and from it */
+	STAILQ_HEAD(, av_posted) came;	  /* [H] those from it that have arrived at home */
+	struct av_move came_in;		  /* [H] */
+	struct av_mover mover;		  /* [H] */
+	uint64_t sender;		  /* of datagrams: av_dgram.h */
 	struct av_guest *more;		  /* in space->devices */
 };
 
@@ -274,10 +298,6 @@ struct av_user *av_user(struct av_space *s, uid_t uid);
 void av_user_put(struct av_space *s, struct av_user *u);
 /* May @u, which has @n, have one more? There are @all in total, at most @most. */
 bool av_user_may(const struct av_user *u, unsigned n, unsigned all, unsigned most);
-/* Reserves a descriptor for @u, whose limit is 1/@part of all. False: none left. av_fd_give()
- * returns it. */
-bool av_fd_take(struct av_user *u, unsigned part);
-void av_fd_give(struct av_user *u);
 /* Closes @fd, taken by fds_get(), in which unread descriptors may be queued. */
 void av_discard(struct av_space *s, int fd, bool stream);
 /* The same for a socket that reached [G] too late, when the space may be gone. */
@@ -286,6 +306,15 @@ void av_discard_late(struct lcore *lc, int fd, bool stream);
 uint32_t av_local_cid(const struct av_space *s);
 /* The guest that @cid leads to; NULL: none. Under the lock. */
 struct av_guest *av_guest_find(struct av_space *s, uint32_t cid);
+
+/* ---- av_store.c, [H] ---- */
+
+/* Reserves a descriptor for @u, whose limit is 1/@part of all. False: none left. av_fd_give()
+ * returns it. */
+bool av_fd_take(struct av_user *u, unsigned part);
+void av_fd_give(struct av_user *u);
+/* How many more that may be at this moment. */
+uint32_t av_fd_left(const struct av_user *u, unsigned part);
 
 /* ---- av_ask.c ---- */
 

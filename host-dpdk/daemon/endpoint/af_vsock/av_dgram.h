@@ -8,10 +8,14 @@
  * Everything that concerns programs is done at home [H]. A bound port has an *inbox* (av_inbox.c):
  * the sockets from which zvsockd sends to the program, one for each peer that has sent recently,
  * and the datagrams that wait because the program's socket is full (net.unix.max_dgram_qlen
- * datagrams). An inbox may hold INBOX_BYTES of waiting datagrams, all inboxes together MAIL_BYTES.
- * Datagrams for which there is no room, or whose port nobody has bound, are dropped and counted. A
- * guest may send from any number of ports: beyond INBOX_PEERS, the socket of the oldest peer
- * without waiting datagrams is closed.
+ * datagrams). Datagrams for which there is no room, or whose port nobody has bound, are dropped and
+ * counted.
+ *
+ * A *sender* is a guest, or a user with its programs and applications, whatever the number of ports
+ * that it sends from. Senders get turns at an inbox in rotation, and each has no more of it than it
+ * leaves for others: of INBOX_BYTES of waiting datagrams, and of MAIL_BYTES in all inboxes together
+ * (av_store.c). Of INBOX_PEERS sockets the one that makes room for another is of a sender that has
+ * most (av_inbox.c).
  *
  * A datagram to a guest goes through the queue that its ports select (av_mail.c): directly if the
  * queue belongs to the home lcore, otherwise in a message posted to the other lcore. The opposite
@@ -39,18 +43,87 @@
 #include "av.h"
 
 #define INBOX_PEERS 16u
-#define INBOX_BYTES 262144u
+#define INBOX_BYTES 524288u
 #define MAIL_BYTES  16777216u
-#define INBOX_COST  64u /* cost of a waiting datagram in addition to its bytes */
+#define INBOX_COST  64u	 /* cost of a waiting datagram in addition to its bytes */
+#define AV_SENDERS  256u /* as AV_PEER_SENDERS, for MAIL_BYTES */
 
 struct av_inbox;
-struct av_mail;
 
-/* A socket to which a connected program has written, until it is read in its turn. [H] */
-struct av_reader {
-	bool waits;
-	TAILQ_ENTRY(av_reader) link;
+/* A datagram that waits because the program's socket is full. */
+struct av_waiting {
+	STAILQ_ENTRY(av_waiting) link;
+	uint32_t len;
+	uint8_t data[];
 };
+STAILQ_HEAD(av_waiting_list, av_waiting);
+
+/* Where a datagram comes from. */
+struct av_from {
+	struct dropin_addr addr;
+	uint64_t sender;	   /* av_sender_...() */
+	struct guest_queue *queue; /* of the guest that has sent it; NULL: a program has */
+};
+
+/* The datagram state of a space. [H] */
+struct av_mail {
+	struct io_op poll; /* first: polls DIR/dgram */
+	struct lcore_work turn;
+	bool unread;		       /* there may be more at DIR/dgram */
+	uint8_t final_reads;	       /* reads that av_mail_take() may still do */
+	TAILQ_HEAD(, av_mover) movers; /* who has something to move, in the order of their turns */
+	struct lcore_timer sweep;
+	struct av_space *space;
+	unsigned n_inboxes;
+	bool begun, ended;
+	/* av_store.c */
+	uint32_t bytes; /* of waiting datagrams in all inboxes, and of those not freed yet */
+	uint32_t of_sender[AV_SENDERS];
+	struct av_waiting_list dropped; /* to be freed */
+	struct av_move drop;
+	struct av_mover dropper;
+};
+
+/* ---- senders ---- */
+
+#define AV_SENDER_NONE 0u
+
+static inline uint64_t av_sender_user(uid_t uid)
+{
+	return uid | 1ull << 63;
+}
+
+static inline uint64_t av_sender_guest(const struct guest *g)
+{
+	const struct cfg_guest *c = guest_cfg(g);
+
+	return cfg_roles[c->role].attached ? av_sender_user(c->app_uid) : g->serial;
+}
+
+/* ---- av_move.c, [H] ---- */
+
+void av_mover_init(struct av_mover *o);
+/* @v has something to move, in a turn of @o. */
+void av_move_wait(struct av_mail *m, struct av_mover *o, struct av_move *v);
+/* @v no longer waits. */
+void av_move_leave(struct av_mail *m, struct av_move *v);
+/* Moves the next one. False: nothing waits. */
+bool av_move_next(struct av_mail *m);
+
+/* ---- av_store.c, [H] ---- */
+
+void av_store_init(struct av_mail *m);
+void av_store_end(struct av_mail *m);
+/* @bytes, from @sender, may wait for a program of @u, and count from now on. False: no room. */
+bool av_store_add(struct av_mail *m, struct av_user *u, uint64_t sender, uint32_t bytes);
+/* They no longer wait. */
+void av_store_remove(struct av_mail *m, struct av_user *u, uint64_t sender, uint32_t bytes);
+/* The same for all of @list, which is emptied: it may be long, and is freed little by little. */
+void av_store_drop(struct av_mail *m, struct av_user *u, uint64_t sender, uint32_t bytes,
+		   struct av_waiting_list *list);
+/* Reserves a descriptor of @u for a peer that is @sender's. av_peer_give() returns it. */
+bool av_peer_take(const struct av_space *s, struct av_user *u, uint64_t sender);
+void av_peer_give(const struct av_space *s, struct av_user *u, uint64_t sender);
 
 /* ---- av_inbox.c, [H] ---- */
 
@@ -72,21 +145,14 @@ void av_inbox_label_assigned(struct av_inbox *b);
 /* The label has been assigned, and no socket with it has been seen yet. */
 bool av_inbox_is_new(const struct av_inbox *b);
 /* Delivers a datagram from @from to the program at @local_cid. False: it is lost. */
-bool av_inbox_put(struct av_inbox *b, uint32_t local_cid, const struct dropin_addr *from,
+bool av_inbox_put(struct av_inbox *b, uint32_t local_cid, const struct av_from *from,
 		  const void *data, uint32_t len);
 /* Writes to @text the label of the socket to which the program must connect to exchange datagrams
  * with @to. */
 int av_inbox_connect(struct av_inbox *b, uint32_t local_cid, const struct dropin_addr *to,
 		     char text[static DROPIN_LABEL]);
 
-/* Reads a datagram from @r and routes it. False: there is none left. */
-bool av_inbox_read(struct av_reader *r);
-
 /* ---- av_mail.c, [H] ---- */
-
-/* Adds @r to those waiting to be read; removes it. */
-void av_mail_wait(struct av_mail *m, struct av_reader *r);
-void av_mail_leave(struct av_mail *m, struct av_reader *r);
 
 /* The datagram state of a space. NULL: no memory. Main thread. */
 struct av_mail *av_mail_new(struct av_space *s);
@@ -96,11 +162,10 @@ void av_mail_begin(struct av_space *s);
 void av_mail_end(struct av_space *s);
 /* Receives what is queued at DIR/dgram: its sender may have closed its socket since. */
 void av_mail_take(struct av_space *s);
+/* @g is about to send. Main thread. */
+void av_mail_from(struct av_guest *g);
 /* An inbox has been created (@there) or freed. */
 void av_mail_count_inbox(struct av_mail *m, bool there);
-/* Reserves @bytes of waiting datagrams; av_mail_unreserve() returns them. False: no room. */
-bool av_mail_reserve(struct av_mail *m, uint32_t bytes);
-void av_mail_unreserve(struct av_mail *m, uint32_t bytes);
 /* Receives into @data from socket @fd without waiting. *from (may be NULL): the label of the
  * sender, or "", and its user. Returns bytes or -errno; -EPERM: descriptors came with it. */
 struct av_sender {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Datagrams to a program, and from one that has connected; theory in av_dgram.h.
+ * The sockets from which zvsockd sends datagrams to a program, and those of a program that has
+ * connected; theory in av_dgram.h.
  */
-#include "av_dgram.h"
+#include "av_inbox.h"
 
 #include "core/clock.h"
 #include "core/fds.h"
@@ -18,76 +19,23 @@
 
 #define FINAL_READS 16u /* final reads of a socket, before its port or its connection ends */
 
-/* A socket of zvsockd for the datagrams of one peer. */
-struct av_peer {
-	struct io_op in; /* first: polls for data if the program has connected to this one */
-	struct av_reader reader;
-	struct av_inbox *inbox;
-	struct dropin_addr remote;
-	uint32_t local_cid;
-	unsigned n_waiting;
-	int fd;
-	bool ended;
-	TAILQ_ENTRY(av_peer) link;
-};
-
-/* A datagram that waits because the program's socket is full. */
-struct waiting {
-	TAILQ_ENTRY(waiting) link;
-	struct av_peer *peer;
-	uint32_t len;
-	uint8_t data[];
-};
-
-struct av_inbox {
-	struct io_op pollout; /* first: polls for space for the oldest waiting datagram */
-	struct av_space *space;
-	struct av_port *port; /* NULL: the port no longer exists */
-	uint64_t key;
-	int hold; /* socket that recognizes the program's socket: av_dgram.h; -1: none yet */
-	bool assigned;
-	unsigned n_peers;
-	TAILQ_HEAD(, av_peer) peers;   /* oldest first */
-	struct av_peer *with;	       /* the peer that the program's socket is connected to */
-	TAILQ_HEAD(, waiting) waiting; /* oldest first */
-	uint32_t bytes;
-};
-
-static struct io *io_of(const struct av_inbox *b)
-{
-	return lcore_io(b->space->home);
-}
-
 /* ---- sockets, and which one has the label ---- */
 
-/* Creates a socket, charged to the port's user, whose limit is 1/@part of all descriptors.
- * -errno. */
-static int new_socket(const struct av_inbox *b, unsigned part)
+/* Creates a socket, for which the user of the port has been charged. -errno. */
+static int new_socket(const struct av_inbox *b)
 {
-	struct av_user *u = b->port->user;
 	int fd;
 
-	if (!av_fd_take(u, part))
+	if (!fds_get())
 		return -EMFILE;
-	if (!fds_get()) {
-		av_fd_give(u);
-		return -EMFILE;
-	}
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0) {
 		fd = -errno;
 		fds_put();
-		av_fd_give(u);
 	} else if (!b->space->closer) {
 		(void)passed_refuse(fd);
 	}
 	return fd;
-}
-
-static void end_socket(const struct av_inbox *b, int fd)
-{
-	av_discard(b->space, fd, false);
-	av_fd_give(b->port->user);
 }
 
 /* Connects @fd to the socket that has the label now. -EBUSY: looking for it takes too long. */
@@ -107,10 +55,28 @@ static int join(const struct av_inbox *b, int fd)
 	return ret;
 }
 
+static int hold_socket(const struct av_inbox *b)
+{
+	int fd;
+
+	if (!av_fd_take(b->port->user, AV_FDS_SHARE))
+		return -EMFILE;
+	fd = new_socket(b);
+	if (fd < 0)
+		av_fd_give(b->port->user);
+	return fd;
+}
+
+static void hold_end(const struct av_inbox *b, int fd)
+{
+	av_discard(b->space, fd, false);
+	av_fd_give(b->port->user);
+}
+
 /* Creates the `hold` socket: puts the key into its queue and connects it. */
 static int hold_first(struct av_inbox *b)
 {
-	int fd = new_socket(b, AV_FDS_SHARE), ret;
+	int fd = hold_socket(b), ret;
 	char text[DROPIN_LABEL];
 	struct sockaddr_un sa;
 	socklen_t len;
@@ -129,7 +95,7 @@ static int hold_first(struct av_inbox *b)
 	else
 		ret = join(b, fd);
 	if (ret < 0)
-		end_socket(b, fd);
+		hold_end(b, fd);
 	else
 		b->hold = fd;
 	return ret;
@@ -168,7 +134,7 @@ uint64_t av_inbox_key(const struct av_inbox *b)
 
 /* ---- the end ---- */
 
-static void inbox_over(struct av_inbox *b)
+void av_inbox_over(struct av_inbox *b)
 {
 	if (b->port || b->pollout.pending || b->n_peers)
 		return;
@@ -184,10 +150,16 @@ static void peer_free(struct av_peer *p)
 	TAILQ_REMOVE(&b->peers, p, link);
 	b->n_peers--;
 	free(p);
-	inbox_over(b);
+	av_inbox_over(b);
 }
 
-/* Closes the socket of @p, for which no datagram waits. */
+static void peer_socket_end(const struct av_inbox *b, int fd, uint64_t sender)
+{
+	av_discard(b->space, fd, false);
+	av_peer_give(b->space, b->port->user, sender);
+}
+
+/* Closes the socket of @p. What waits is lost. */
 static void peer_end(struct av_peer *p)
 {
 	struct av_inbox *b = p->inbox;
@@ -197,22 +169,12 @@ static void peer_end(struct av_peer *p)
 	p->ended = true;
 	if (b->with == p)
 		b->with = NULL;
-	av_mail_leave(b->space->mail, &p->reader);
-	io_cancel(io_of(b), &p->in);
-	end_socket(b, p->fd);
+	av_deliver_drop(p);
+	av_move_leave(b->space->mail, &p->read);
+	io_cancel(av_inbox_io(b), &p->in);
+	peer_socket_end(b, p->fd, p->opener);
 	if (!p->in.pending)
 		peer_free(p);
-}
-
-static void drop_first(struct av_inbox *b)
-{
-	struct waiting *w = TAILQ_FIRST(&b->waiting);
-
-	TAILQ_REMOVE(&b->waiting, w, link);
-	w->peer->n_waiting--;
-	b->bytes -= w->len + INBOX_COST;
-	av_mail_unreserve(b->space->mail, w->len + INBOX_COST);
-	free(w);
 }
 
 static bool peer_read(struct av_peer *p);
@@ -225,11 +187,9 @@ void av_inbox_end(struct av_inbox *b)
 		return;
 	for (unsigned i = 0; b->with && i < FINAL_READS && peer_read(b->with); i++)
 		;
-	while (!TAILQ_EMPTY(&b->waiting))
-		drop_first(b);
-	io_cancel(io_of(b), &b->pollout);
+	av_deliver_end(b);
 	if (b->hold >= 0)
-		end_socket(b, b->hold);
+		hold_end(b, b->hold);
 	b->hold = -1;
 	/* The inbox is freed with its last peer, but not while `port` is set. */
 	for (p = TAILQ_FIRST(&b->peers); p; p = next) {
@@ -237,100 +197,85 @@ void av_inbox_end(struct av_inbox *b)
 		peer_end(p);
 	}
 	b->port = NULL;
-	inbox_over(b);
+	av_inbox_over(b);
 }
 
-/* ---- to the program ---- */
+/* ---- whose sockets there are ---- */
 
-/* 0; -EAGAIN: full; -errno. A program that dissolves its connection leaves ECONNRESET on the
- * socket, which the next system call returns once. */
-static int put_now(const struct av_peer *p, const void *data, uint32_t len)
+/* How many of the sockets are of @sender's peers. */
+static unsigned peers_of(const struct av_inbox *b, uint64_t sender)
 {
-	struct iovec iov[] = {{(void *)data, len}, {(void *)&p->inbox->key, sizeof(p->inbox->key)}};
-	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
+	const struct av_peer *p;
+	unsigned n = 0;
 
-	if (sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-		return 0;
-	if (errno == ECONNRESET && sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-		return 0;
-	return -errno;
+	TAILQ_FOREACH(p, &b->peers, link)
+		n += !p->ended && p->opener == sender;
+	return n;
 }
 
-static void await_pollout(struct av_inbox *b)
+/* The oldest peer of the sender that has the most, among those for whom something waits, or
+ * nothing. NULL: no sender has @least. */
+static struct av_peer *oldest_of_most(const struct av_inbox *b, bool waits, unsigned least)
 {
-	const struct waiting *w = TAILQ_FIRST(&b->waiting);
+	struct av_peer *p, *found = NULL;
+	unsigned n, most = least ? least - 1 : 0;
 
-	if (w && !b->pollout.pending)
-		io_poll(io_of(b), &b->pollout, w->peer->fd, POLLOUT);
-}
-
-static void on_pollout(struct io_op *op, int res, uint32_t flags)
-{
-	struct av_inbox *b = (struct av_inbox *)(void *)op; /* first */
-	struct waiting *w;
-
-	(void)res;
-	(void)flags;
-	if (!b->port) {
-		inbox_over(b);
-		return;
+	TAILQ_FOREACH(p, &b->peers, link) {
+		if (p->ended || p == b->with || STAILQ_EMPTY(&p->waiting) == waits)
+			continue;
+		n = peers_of(b, p->opener);
+		if (n > most) {
+			most = n;
+			found = p;
+		}
 	}
-	/* drop_first() takes it off the list; NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-	while ((w = TAILQ_FIRST(&b->waiting)) && put_now(w->peer, w->data, w->len) != -EAGAIN)
-		drop_first(b);
-	await_pollout(b);
+	return found;
 }
 
-static bool keep(struct av_inbox *b, struct av_peer *p, const void *data, uint32_t len)
+/*
+ * Closes the socket of a peer that is not the one that the program has connected to, to make room
+ * for one of @sender's: of a sender who has as many as @sender if nothing waits, or else of one who
+ * will not have fewer. False: there is none.
+ */
+static bool evict(struct av_inbox *b, uint64_t sender)
 {
-	struct waiting *w;
+	const unsigned own = peers_of(b, sender);
+	struct av_peer *p = oldest_of_most(b, false, own);
 
-	if (len + INBOX_COST > INBOX_BYTES - b->bytes ||
-	    !av_mail_reserve(b->space->mail, len + INBOX_COST))
+	if (!p)
+		p = oldest_of_most(b, true, own + 2);
+	if (!p)
 		return false;
-	w = malloc(sizeof(*w) + len);
-	if (!w) {
-		av_mail_unreserve(b->space->mail, len + INBOX_COST);
-		return false;
-	}
-	w->peer = p;
-	w->len = len;
-	memcpy(w->data, data, len);
-	p->n_waiting++;
-	b->bytes += len + INBOX_COST;
-	TAILQ_INSERT_TAIL(&b->waiting, w, link);
-	await_pollout(b);
+	peer_end(p);
 	return true;
 }
 
-/* Closes the socket of the oldest peer that has no waiting datagrams and is not the one that the
- * program has connected to. False: there is none. */
-static bool evict(struct av_inbox *b)
-{
-	struct av_peer *p;
-
-	TAILQ_FOREACH(p, &b->peers, link)
-		if (!p->ended && !p->n_waiting && p != b->with) {
-			peer_end(p);
-			return true;
-		}
-	return false;
-}
-
-/* Creates a socket for another peer; replaces one if there is no room. -errno. */
-static int peer_socket(struct av_inbox *b)
+static int peer_socket_new(const struct av_inbox *b, uint64_t sender)
 {
 	int fd;
 
-	if (b->n_peers >= INBOX_PEERS && !evict(b))
+	if (!av_peer_take(b->space, b->port->user, sender))
+		return -EMFILE;
+	fd = new_socket(b);
+	if (fd < 0)
+		av_peer_give(b->space, b->port->user, sender);
+	return fd;
+}
+
+/* Creates a socket for another peer; replaces one if there is no room. -errno. */
+static int peer_socket(struct av_inbox *b, uint64_t sender)
+{
+	int fd;
+
+	if (b->n_peers >= INBOX_PEERS && !evict(b, sender))
 		return -ENOBUFS;
-	fd = new_socket(b, AV_FDS_PEERS_SHARE);
-	return fd == -EMFILE && evict(b) ? new_socket(b, AV_FDS_PEERS_SHARE) : fd;
+	fd = peer_socket_new(b, sender);
+	return fd == -EMFILE && evict(b, sender) ? peer_socket_new(b, sender) : fd;
 }
 
 static struct av_peer *peer_new(struct av_inbox *b, uint32_t local_cid,
-				const struct dropin_addr *remote, char text[static DROPIN_LABEL],
-				int *err)
+				const struct dropin_addr *remote, uint64_t sender,
+				char text[static DROPIN_LABEL], int *err)
 {
 	struct dropin_label l = {.view = 'Z',
 				 .connected = true,
@@ -348,7 +293,7 @@ static struct av_peer *peer_new(struct av_inbox *b, uint32_t local_cid,
 		return NULL;
 	dropin_label_write(&l, text);
 	len = av_address(&sa, text);
-	fd = peer_socket(b);
+	fd = peer_socket(b, sender);
 	*err = fd;
 	/*
 	 * The socket is connected before it gets a name, so that nobody else can send to it at any
@@ -360,7 +305,7 @@ static struct av_peer *peer_new(struct av_inbox *b, uint32_t local_cid,
 		*err = av_inbox_hold(b);
 	if (*err < 0) {
 		if (fd >= 0)
-			end_socket(b, fd);
+			peer_socket_end(b, fd, sender);
 		free(p);
 		return NULL;
 	}
@@ -368,6 +313,8 @@ static struct av_peer *peer_new(struct av_inbox *b, uint32_t local_cid,
 	p->fd = fd;
 	p->remote = *remote;
 	p->local_cid = local_cid;
+	p->opener = sender;
+	STAILQ_INIT(&p->waiting);
 	TAILQ_INSERT_TAIL(&b->peers, p, link);
 	b->n_peers++;
 	return p;
@@ -379,37 +326,20 @@ static bool is_of(const struct av_peer *p, uint32_t local_cid, const struct drop
 	       p->local_cid == local_cid;
 }
 
-static struct av_peer *peer_for(struct av_inbox *b, uint32_t local_cid,
-				const struct dropin_addr *remote)
+struct av_peer *av_peer_for(struct av_inbox *b, uint32_t local_cid, const struct av_from *from)
 {
 	char text[DROPIN_LABEL];
 	struct av_peer *p;
 	int err;
 
-	if (b->with && is_of(b->with, local_cid, remote))
+	if (b->with && is_of(b->with, local_cid, &from->addr))
 		return b->with;
 	TAILQ_FOREACH(p, &b->peers, link)
-		if (is_of(p, local_cid, remote))
+		if (is_of(p, local_cid, &from->addr))
 			return p;
-	return peer_new(b, local_cid, remote, text, &err);
-}
-
-bool av_inbox_put(struct av_inbox *b, uint32_t local_cid, const struct dropin_addr *from,
-		  const void *data, uint32_t len)
-{
-	struct av_peer *p;
-	int ret = -EAGAIN;
-
-	/* An empty message cannot be passed on: the socket filter of the program, which removes the
-	 * key, cannot truncate a message to nothing. */
-	if (!len || len > DROPIN_DGRAM_MAX)
-		return false;
-	p = peer_for(b, local_cid, from);
-	if (!p)
-		return false;
-	if (TAILQ_EMPTY(&b->waiting))
-		ret = put_now(p, data, len);
-	return ret == -EAGAIN ? keep(b, p, data, len) : ret == 0;
+	if (from->queue && from->queue->lc == b->space->home)
+		lcore_charge(&from->queue->lq);
+	return peer_new(b, local_cid, &from->addr, from->sender, text, &err);
 }
 
 /* ---- from a program that has connected ---- */
@@ -426,9 +356,9 @@ static bool peer_read(struct av_peer *p)
 	return n >= 0 || n == -EPERM || n == -ECONNRESET;
 }
 
-bool av_inbox_read(struct av_reader *r)
+static bool read_one(struct av_move *v)
 {
-	return peer_read((struct av_peer *)(void *)((char *)r - offsetof(struct av_peer, reader)));
+	return peer_read((struct av_peer *)(void *)((char *)v - offsetof(struct av_peer, read)));
 }
 
 static void peer_polled(struct io_op *op, int res, uint32_t flags)
@@ -443,8 +373,8 @@ static void peer_polled(struct io_op *op, int res, uint32_t flags)
 		return;
 	}
 	if (!op->pending)
-		io_poll_on(io_of(p->inbox), op, p->fd, POLLIN);
-	av_mail_wait(p->inbox->space->mail, &p->reader);
+		io_poll_on(av_inbox_io(p->inbox), op, p->fd, POLLIN);
+	av_move_wait(p->inbox->space->mail, &p->inbox->port->user->mover, &p->read);
 }
 
 int av_inbox_connect(struct av_inbox *b, uint32_t local_cid, const struct dropin_addr *to,
@@ -456,17 +386,15 @@ int av_inbox_connect(struct av_inbox *b, uint32_t local_cid, const struct dropin
 	if (b->with) { /* connected again, to another address */
 		for (unsigned i = 0; i < FINAL_READS && peer_read(b->with); i++)
 			;
-		while (b->with->n_waiting)
-			drop_first(b);
-		io_cancel(io_of(b), &b->pollout); /* it may poll the socket that is closed next */
 		peer_end(b->with);
 	}
-	p = peer_new(b, local_cid, to, text, &err);
+	p = peer_new(b, local_cid, to, AV_SENDER_NONE, text, &err);
 	if (!p)
 		return err;
 	b->with = p;
 	p->in.done = peer_polled;
-	io_poll_on(io_of(b), &p->in, p->fd, POLLIN);
+	p->read.run = read_one;
+	io_poll_on(av_inbox_io(b), &p->in, p->fd, POLLIN);
 	return 0;
 }
 
@@ -482,9 +410,8 @@ struct av_inbox *av_inbox_new(struct av_space *s, struct av_port *p, uint64_t ke
 	b->port = p;
 	b->key = key;
 	b->hold = -1;
-	b->pollout.done = on_pollout;
+	av_deliver_init(b);
 	TAILQ_INIT(&b->peers);
-	TAILQ_INIT(&b->waiting);
 	av_mail_count_inbox(s->mail, true);
 	return b;
 }

@@ -16,25 +16,12 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-/* Datagrams of all programs together that are read in a round: at DIR/dgram; on connected
- * sockets. */
+/* Datagrams of all programs together that are read at DIR/dgram in a round, and what is moved
+ * beside that, of which an attempt counts as well. */
 #define READS_UNCONNECTED 16u
-#define READS_CONNECTED	  16u
+#define MOVES		  64u
 #define FINAL_READS	  64u /* datagrams read before ports are freed, per round and sweep */
 #define SWEEP_NS	  1000000000ull
-
-struct av_mail {
-	struct io_op poll; /* first: polls DIR/dgram */
-	struct lcore_work turn;
-	bool unread;			 /* there may be more at DIR/dgram */
-	uint8_t final_reads;		 /* reads that av_mail_take() may still do */
-	TAILQ_HEAD(, av_reader) readers; /* sockets with data: one datagram of each in turn */
-	struct lcore_timer sweep;
-	struct av_space *space;
-	unsigned n_inboxes;
-	uint32_t bytes; /* of waiting datagrams in all inboxes */
-	bool begun, ended;
-};
 
 /* ---- receiving ---- */
 
@@ -96,7 +83,8 @@ ssize_t av_receive(struct av_space *s, int fd, void *data, size_t len, struct av
 /* ---- between home and a guest ---- */
 
 /* A datagram on its way to another lcore. */
-struct posted_dgram {
+struct av_posted {
+	STAILQ_ENTRY(av_posted) link; /* at home */
 	struct dgram_in_transit *of;
 	struct av_space *space;
 	struct guest_queue *gq;
@@ -115,9 +103,9 @@ static void count(struct guest_queue *gq, bool carried)
 
 /* False: too many are in transit, or there is no memory. */
 static bool post(struct lcore *to, void (*fn)(struct lcore *lc, void *arg),
-		 const struct posted_dgram *p, const void *data)
+		 const struct av_posted *p, const void *data)
 {
-	struct posted_dgram *copy = NULL;
+	struct av_posted *copy = NULL;
 
 	if (__atomic_load_n(&p->of->n, __ATOMIC_RELAXED) < DGRAM_IN_TRANSIT_MAX)
 		copy = malloc(sizeof(*copy) + p->len);
@@ -133,24 +121,24 @@ static bool post(struct lcore *to, void (*fn)(struct lcore *lc, void *arg),
 	return false;
 }
 
-static void posted_dgram_end(struct posted_dgram *p)
+static void posted_end(struct av_posted *p)
 {
 	__atomic_sub_fetch(&p->of->n, 1, __ATOMIC_RELEASE);
 	free(p);
 }
 
-static void send_to_guest(const struct posted_dgram *p, const void *data)
+static void send_to_guest(const struct av_posted *p, const void *data)
 {
 	count(p->gq, zv_dgram_send(p->gq->q, &p->addr, data, p->len, 0) >= 0);
 }
 
 static void came_to_guest(struct lcore *lc, void *arg)
 {
-	struct posted_dgram *p = arg;
+	struct av_posted *p = arg;
 
 	(void)lc;
 	send_to_guest(p, p->data);
-	posted_dgram_end(p);
+	posted_end(p);
 }
 
 /* The same ports always use the same queue, so order is kept. */
@@ -167,7 +155,7 @@ static struct guest_queue *queue_for(struct guest *g, uint32_t a, uint32_t b)
 static void to_guest(struct av_space *s, uint32_t local_port, const struct dropin_addr *to,
 		     const void *data, uint32_t len)
 {
-	struct posted_dgram p = {.space = s, .len = len};
+	struct av_posted p = {.space = s, .len = len};
 	struct av_guest *g;
 	bool here = false;
 
@@ -197,7 +185,7 @@ static void to_guest(struct av_space *s, uint32_t local_port, const struct dropi
 struct for_app {
 	struct av_space *space;
 	const struct av_port *port; /* of the sender */
-	struct posted_dgram *p;
+	struct av_posted *p;
 	const void *data;
 	bool here;
 };
@@ -218,7 +206,7 @@ static void drop_refused(const struct for_app *f, struct guest *app)
 static void send_to_app(void *arg, struct guest *app, struct dgram_in_transit *in_transit)
 {
 	struct for_app *f = arg;
-	struct posted_dgram *p = f->p;
+	struct av_posted *p = f->p;
 
 	if (!f->port->may_app) {
 		drop_refused(f, app);
@@ -235,7 +223,7 @@ static void send_to_app(void *arg, struct guest *app, struct dgram_in_transit *i
 static bool to_app(struct av_space *s, const struct av_port *p, uint32_t port, const void *data,
 		   uint32_t len)
 {
-	struct posted_dgram d = {
+	struct av_posted d = {
 		.space = s,
 		.len = len,
 		.addr = {.local_port = p->label.local.port, .peer_port = port},
@@ -249,31 +237,30 @@ static bool to_app(struct av_space *s, const struct av_port *p, uint32_t port, c
 	return true;
 }
 
-/* Delivers to the program that has bound @p (NULL: none has) at @at. @gq: the queue of the sending
- * guest; NULL: a program sent it. */
-static void to_port(struct av_space *s, struct guest_queue *gq, const struct av_port *p,
-		    const struct dropin_addr *at, const struct dropin_addr *from, const void *data,
-		    uint32_t len)
+/* Delivers to the program that has bound @p (NULL: none has) at @at. */
+static void to_port(struct av_space *s, const struct av_port *p, const struct dropin_addr *at,
+		    const struct av_from *from, const void *data, uint32_t len)
 {
 	bool carried = p && av_inbox_put(p->inbox, at->cid, from, data, len);
 	uint32_t before;
 
-	if (gq)
-		count(gq, carried);
+	if (from->queue)
+		count(from->queue, carried);
 	else if (!carried)
 		lcore_dgram_lost(s->home);
-	if (!gq && !carried && log_once(&s->lost, &before)) /* no guest's counter includes it */
+	if (!from->queue && !carried &&
+	    log_once(&s->lost, &before)) /* no guest's counter includes it */
 		log_line(ZV_LOG_INFO, NULL,
 			 "%s: a datagram from port %u to port %u of this machine is lost: nobody "
 			 "has that port, or there is no room; %u others since the last such line",
-			 s->cfg.dir, from->port, at->port, before);
+			 s->cfg.dir, from->addr.port, at->port, before);
 }
 
 /* An application knows programs by CID 2; the program gets the CID by which it knows applications,
  * so that the answer to what it has sent comes from where it has sent it. */
-static void from_app(const struct posted_dgram *d, const void *data)
+static void from_app(const struct av_posted *d, const void *data)
 {
-	struct dropin_addr at = {(uint32_t)d->addr.local_cid, d->addr.local_port}, from;
+	struct dropin_addr at = {(uint32_t)d->addr.local_cid, d->addr.local_port};
 	const struct av_port *p = av_port_at(d->space, SOCK_DGRAM, at.cid, at.port);
 
 	if (!p && at.cid == ZV_CID_HOST) {
@@ -284,36 +271,63 @@ static void from_app(const struct posted_dgram *d, const void *data)
 		at.cid = p->to_cid;
 	if (!av_is_local(d->space, at.cid)) /* CID 2 in a guest: its host would get the answers */
 		at.cid = ZV_CID_LOCAL;
-	from = (struct dropin_addr){at.cid, d->addr.peer_port};
-	to_port(d->space, d->gq, p, &at, &from, data, d->len);
+	to_port(d->space, p, &at,
+		&(struct av_from){
+			{at.cid, d->addr.peer_port}, av_guest(d->gq->guest)->sender, d->gq},
+		data, d->len);
 }
 
-static void from_guest(const struct posted_dgram *d, const void *data)
+static void from_guest(const struct av_posted *d, const void *data)
 {
 	const struct dropin_addr at = {(uint32_t)d->addr.local_cid, d->addr.local_port};
-	const struct dropin_addr from = {(uint32_t)d->addr.peer_cid, d->addr.peer_port};
+	const struct av_guest *g = av_guest(d->gq->guest);
+	const struct av_from from = {
+		{(uint32_t)d->addr.peer_cid, d->addr.peer_port}, g->sender, d->gq};
 
-	if (av_guest(d->gq->guest)->app)
+	if (g->app)
 		from_app(d, data);
 	else
-		to_port(d->space, d->gq, av_port_at(d->space, SOCK_DGRAM, at.cid, at.port), &at,
-			&from, data, d->len);
+		to_port(d->space, av_port_at(d->space, SOCK_DGRAM, at.cid, at.port), &at, &from,
+			data, d->len);
+}
+
+static bool move_came(struct av_move *v)
+{
+	struct av_guest *g =
+		(struct av_guest *)(void *)((char *)v - offsetof(struct av_guest, came_in));
+	struct av_posted *p = STAILQ_FIRST(&g->came);
+	bool more;
+
+	STAILQ_REMOVE_HEAD(&g->came, link);
+	more = !STAILQ_EMPTY(&g->came);
+	from_guest(p, p->data);
+	posted_end(p); /* after the last one the guest may be freed */
+	return more;
+}
+
+void av_mail_from(struct av_guest *g)
+{
+	g->sender = av_sender_guest(g->guest);
+	STAILQ_INIT(&g->came);
+	g->came_in.run = move_came;
+	av_mover_init(&g->mover);
 }
 
 static void came_home(struct lcore *lc, void *arg)
 {
-	struct posted_dgram *p = arg;
+	struct av_posted *p = arg;
+	struct av_guest *g = av_guest(p->gq->guest);
 
 	(void)lc;
-	from_guest(p, p->data);
-	posted_dgram_end(p);
+	STAILQ_INSERT_TAIL(&g->came, p, link);
+	av_move_wait(p->space->mail, &g->mover, &g->came_in);
 }
 
 bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const void *data,
 		 uint32_t len)
 {
 	struct av_guest *g = av_guest(gq->guest);
-	struct posted_dgram p = {.gq = gq, .addr = *from, .len = len};
+	struct av_posted p = {.gq = gq, .addr = *from, .len = len};
 
 	if (!g || (g->app && !app_may_send(gq->guest, from->peer_port)))
 		return false;
@@ -331,7 +345,7 @@ bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const
 void av_route(struct av_space *s, struct av_port *p, const struct dropin_addr *to, const void *data,
 	      uint32_t len)
 {
-	const struct dropin_addr from = {to->cid, p->label.local.port};
+	const struct av_from from = {{to->cid, p->label.local.port}, av_sender_user(p->uid), NULL};
 
 	if (!av_is_local(s, to->cid)) {
 		to_guest(s, p->label.local.port, to, data, len);
@@ -339,8 +353,7 @@ void av_route(struct av_space *s, struct av_port *p, const struct dropin_addr *t
 	}
 	p->to_cid = to->cid;
 	if (!s->cfg.apps || !to_app(s, p, to->port, data, len))
-		to_port(s, NULL, av_port_at(s, SOCK_DGRAM, to->cid, to->port), to, &from, data,
-			len);
+		to_port(s, av_port_at(s, SOCK_DGRAM, to->cid, to->port), to, &from, data, len);
 }
 
 /* The port that sent the datagram; NULL: none. The label is only used to find the port and proves
@@ -387,7 +400,7 @@ void av_mail_take(struct av_space *s)
 }
 
 /* One at least, another after @n if there are no more than @most, and time is left. */
-static bool may_read(unsigned n, unsigned most, uint64_t start)
+static bool may_move(unsigned n, unsigned most, uint64_t start)
 {
 	return !n || (n < most && now_ns() - start < AV_TURN_NS);
 }
@@ -396,36 +409,15 @@ static void mail_turn(struct lcore_work *w)
 {
 	struct av_mail *m = (struct av_mail *)(void *)((char *)w - offsetof(struct av_mail, turn));
 	uint64_t start = now_ns();
-	struct av_reader *r;
 
 	m->final_reads = FINAL_READS;
-	for (unsigned i = 0; m->unread && may_read(i, READS_UNCONNECTED, start); i++)
+	for (unsigned i = 0; m->unread && may_move(i, READS_UNCONNECTED, start); i++)
 		m->unread = mail_read(m);
 	start = now_ns();
-	for (unsigned i = 0; may_read(i, READS_CONNECTED, start) && (r = TAILQ_FIRST(&m->readers));
-	     i++) {
-		av_mail_leave(m, r);
-		if (av_inbox_read(r))
-			av_mail_wait(m, r);
-	}
-	if (m->unread || !TAILQ_EMPTY(&m->readers))
+	for (unsigned i = 0; may_move(i, MOVES, start) && av_move_next(m); i++)
+		;
+	if (m->unread || !TAILQ_EMPTY(&m->movers))
 		lcore_defer(m->space->home, w);
-}
-
-void av_mail_wait(struct av_mail *m, struct av_reader *r)
-{
-	if (r->waits)
-		return;
-	r->waits = true;
-	TAILQ_INSERT_TAIL(&m->readers, r, link);
-	lcore_defer(m->space->home, &m->turn);
-}
-
-void av_mail_leave(struct av_mail *m, struct av_reader *r)
-{
-	if (r->waits)
-		TAILQ_REMOVE(&m->readers, r, link);
-	r->waits = false;
 }
 
 static void mail_polled(struct io_op *op, int res, uint32_t flags)
@@ -451,19 +443,6 @@ void av_mail_count_inbox(struct av_mail *m, bool there)
 		lcore_timer_start(m->space->home, &m->sweep, SWEEP_NS);
 }
 
-bool av_mail_reserve(struct av_mail *m, uint32_t bytes)
-{
-	if (bytes > MAIL_BYTES - m->bytes)
-		return false;
-	m->bytes += bytes;
-	return true;
-}
-
-void av_mail_unreserve(struct av_mail *m, uint32_t bytes)
-{
-	m->bytes -= bytes;
-}
-
 static void sweep(struct lcore_timer *t)
 {
 	struct av_mail *m = (struct av_mail *)(void *)((char *)t - offsetof(struct av_mail, sweep));
@@ -484,13 +463,16 @@ struct av_mail *av_mail_new(struct av_space *s)
 	m->final_reads = FINAL_READS;
 	m->poll.done = mail_polled;
 	m->turn.run = mail_turn;
-	TAILQ_INIT(&m->readers);
+	TAILQ_INIT(&m->movers);
+	av_store_init(m);
 	m->sweep.expired = sweep;
 	return m;
 }
 
 void av_mail_free(struct av_mail *m)
 {
+	if (m)
+		av_store_end(m);
 	free(m);
 }
 

@@ -27,7 +27,6 @@ static struct av_space *spaces; /* the main thread's */
 /* Created with the first space, if the kernel cannot refuse descriptors on sockets; lcores may use
  * it until the end of the process. */
 static struct fd_closer *late_closer;
-static uint32_t programs_fds; /* of all spaces; atomic */
 
 /* ---- state of a space that home owns ---- */
 
@@ -59,6 +58,7 @@ struct av_user *av_user(struct av_space *s, uid_t uid)
 		return NULL;
 	u->uid = uid;
 	TAILQ_INIT(&u->turn);
+	av_mover_init(&u->mover);
 	found = tsearch(u, &s->users, by_uid);
 	if (!found || *found != u)
 		free(u);
@@ -76,26 +76,6 @@ void av_user_put(struct av_space *s, struct av_user *u)
 bool av_user_may(const struct av_user *u, unsigned n, unsigned all, unsigned most)
 {
 	return all < most && (u->uid == 0 || n < most / 4);
-}
-
-bool av_fd_take(struct av_user *u, unsigned part)
-{
-	const uint32_t most = fds_max();
-
-	if (u->uid && u->fds >= most / part)
-		return false;
-	if (__atomic_add_fetch(&programs_fds, 1, __ATOMIC_RELAXED) > most / 2) {
-		__atomic_sub_fetch(&programs_fds, 1, __ATOMIC_RELAXED);
-		return false;
-	}
-	u->fds++;
-	return true;
-}
-
-void av_fd_give(struct av_user *u)
-{
-	u->fds--;
-	__atomic_sub_fetch(&programs_fds, 1, __ATOMIC_RELAXED);
 }
 
 void av_discard(struct av_space *s, int fd, bool stream)
@@ -178,6 +158,7 @@ static int af_vsock_start(struct guest *g)
 	a->cid = cfg->cid;
 	a->device = !cfg->cid;
 	a->app = cfg_roles[cfg->role].attached;
+	av_mail_from(a);
 	pthread_mutex_lock(&a->space->lock);
 	if (a->device) {
 		a->more = a->space->devices;
