@@ -82,7 +82,7 @@ static bool is_small(int fd)
 
 bool fd_is_harmless(int fd)
 {
-	return fd_is_eventfd(fd) || (in_memory(fd) && is_small(fd));
+	return in_memory(fd) && is_small(fd);
 }
 
 bool fd_write_only(int fd)

@@ -21,7 +21,9 @@ bool fd_is_unix_stream(int fd);
  */
 bool fd_write_only(int fd);
 
-/* close() of it is quick: an eventfd, or a file on tmpfs or hugetlbfs of at most 4 MiB. */
+/* close() of it is quick: a file on tmpfs or hugetlbfs of at most 4 MiB. (Anything that can be in
+ * an epoll set may be in 900,000, and the last close takes it out of all of them: half a second.)
+ */
 bool fd_is_harmless(int fd);
 
 /*

@@ -2,9 +2,10 @@
 /*
  * Closes descriptors received from a peer in another thread. close() takes as long as whoever made
  * the descriptor likes: a TCP socket with SO_LINGER waits for its data to be sent, a FUSE file for
- * its server, a Unix socket closes the descriptors queued in it, and the last descriptor of a
- * memory file frees that memory. So a thread of the fd_closer closes them one after another, while
- * there are any. There is one for each peer, so none waits for another's.
+ * its server, a Unix socket closes the descriptors queued in it, an eventfd is taken out of all
+ * epoll sets, and the last descriptor of a memory file frees that memory. So a thread of the
+ * fd_closer closes them one after another, while there are any. There is one for each peer, so none
+ * waits for another's.
  */
 #ifndef ZV_FD_CLOSER_H
 #define ZV_FD_CLOSER_H
@@ -17,8 +18,8 @@ struct fd_closer;
 struct fd_closer *fd_closer_new(void (*closed)(void));
 /* The descriptors in it are still closed; nobody waits for that. NULL is allowed. */
 void fd_closer_free(struct fd_closer *b);
-/* Takes over @fd. It is closed at once if that cannot take long (an eventfd, a small file on tmpfs
- * or hugetlbfs), or if no memory or thread is available. */
+/* Takes over @fd. It is closed at once if that cannot take long (a small file on tmpfs or
+ * hugetlbfs), or if no memory or thread is available. */
 void fd_closer_put(struct fd_closer *b, int fd);
 /* The same for @n descriptors, without checking their type. */
 void fd_closer_put_all(struct fd_closer *b, const int *fd, unsigned n);

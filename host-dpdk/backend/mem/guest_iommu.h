@@ -35,8 +35,9 @@ struct vu_iotlb; /* proto/vhost_user.h */
 
 /* Operations for the control thread. */
 struct guest_iommu_ops {
-	/* Sets a duplicate of @fd (-1: none) as the channel for requests. 0 or -errno. */
-	int (*set_channel)(struct guest_iommu *io, int fd);
+	/* Sets @fd (-1: none) as the channel for requests. It must stay open until the next call.
+	 */
+	void (*set_channel)(struct guest_iommu *io, int fd);
 	/* Retries requests that could not be sent. */
 	void (*ask_again)(struct guest_iommu *io);
 	/* A checked IOTLB_MSG: adds (UPDATE) or removes (INVALIDATE) a translation. 0 or -errno.

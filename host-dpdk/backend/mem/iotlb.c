@@ -2,11 +2,9 @@
 #include "iotlb.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 static struct iotlb *iotlb_of(struct guest_iommu *io)
 {
@@ -105,8 +103,8 @@ bool iotlb_is_empty(struct iotlb *t)
 
 /* ---- questions ---- */
 
-/* True: it is on its way. */
-static bool send_miss(const struct iotlb *t, struct iova page, uint8_t perm)
+/* True: it is on its way. False, too, if the frontend has made this slow (wake_cost.h). */
+static bool send_miss(struct iotlb *t, struct iova page, uint8_t perm)
 {
 	struct vu_msg m = {
 		.request = VU_BACKEND_IOTLB_MSG,
@@ -114,9 +112,15 @@ static bool send_miss(const struct iotlb *t, struct iova page, uint8_t perm)
 		.size = sizeof(m.payload.iotlb),
 		.payload.iotlb = {
 			.iova = page.v, .size = IOTLB_PAGE, .perm = perm, .type = VU_IOTLB_MISS}};
-	ssize_t n = (ssize_t)vu_msg_len(&m);
+	ssize_t n = (ssize_t)vu_msg_len(&m), sent;
+	uint64_t start;
 
-	return t->fd >= 0 && send(t->fd, &m, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n;
+	if (t->fd < 0 || wake_limit_over(&t->wakes))
+		return false;
+	start = wake_clock(&t->cost);
+	sent = send(t->fd, &m, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)wake_cost_end(&t->cost, &t->wakes, start);
+	return sent == n;
 }
 
 /* Under the lock. Not one after another into a channel that is full: each is a system call. */
@@ -198,27 +202,20 @@ static int translate(struct guest_iommu *io, struct iova a, bool write, uint64_t
 
 /* ---- making and freeing ---- */
 
-int iotlb_set_channel(struct iotlb *t, int fd)
+void iotlb_set_channel(struct iotlb *t, int fd)
 {
-	int own = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0), old;
-
-	if (fd >= 0 && own < 0)
-		return -errno;
 	(void)pthread_mutex_lock(&t->lock);
-	old = t->fd;
-	t->fd = own;
+	t->fd = fd;
+	t->cost = (struct wake_cost){0};
 	for (unsigned i = 0; i < t->nasked; i++)
 		t->asked[i].sent = false;
 	(void)pthread_mutex_unlock(&t->lock);
-	if (old >= 0)
-		(void)close(old);
 	iotlb_ask_again(t);
-	return 0;
 }
 
-static int op_set_channel(struct guest_iommu *io, int fd)
+static void op_set_channel(struct guest_iommu *io, int fd)
 {
-	return iotlb_set_channel(iotlb_of(io), fd);
+	iotlb_set_channel(iotlb_of(io), fd);
 }
 
 static void op_ask_again(struct guest_iommu *io)
@@ -283,8 +280,6 @@ void iotlb_init(struct iotlb *t)
 
 void iotlb_fini(struct iotlb *t)
 {
-	if (t->fd >= 0)
-		(void)close(t->fd);
 	t->fd = -1;
 	free(t->entry);
 	t->entry = NULL;

@@ -27,6 +27,7 @@
 
 #include "guest_iommu.h"
 #include "proto/vhost_user.h"
+#include "wake_cost.h"
 
 #include <pthread.h>
 
@@ -48,7 +49,9 @@ struct iotlb {
 	unsigned n;
 	/* Any thread, under the lock. */
 	pthread_mutex_t lock;
-	int fd; /* the backend channel, a dup; -1: none */
+	int fd; /* the backend channel, the caller's; -1: none */
+	struct wake_cost cost;
+	struct wake_limit wakes;
 	unsigned nasked;
 	struct {
 		struct iova page;
@@ -63,8 +66,8 @@ struct guest_iommu *iotlb_new(void);
 void iotlb_init(struct iotlb *t);
 void iotlb_fini(struct iotlb *t);
 
-/* Sets a duplicate of @fd (-1: none) as the channel for requests. 0 or -errno. */
-int iotlb_set_channel(struct iotlb *t, int fd);
+/* Sets @fd (-1: none) as the channel for requests. It must stay open until the next call. */
+void iotlb_set_channel(struct iotlb *t, int fd);
 
 /* UPDATE: maps @size bytes (>= 1, no wrap) at @iova to @uva. Overlapping entries are forgotten. 0;
  * -ENOMEM. The owners are stopped. */

@@ -26,11 +26,11 @@ int vhost_event_dup(int fd, int *out)
 	return fd_is_eventfd(fd) ? dup_own(fd, out) : -EINVAL;
 }
 
-int vhost_call_dup(int fd, struct vhost_call *c)
+int vhost_call_dup(int fd, struct wake_limit *limit, struct vhost_call *c)
 {
 	int ret, flags;
 
-	*c = (struct vhost_call){.fd = -1};
+	*c = (struct vhost_call){.fd = -1, .limit = limit};
 	if (fd >= 0 && fd_is_unix_stream(fd))
 		return fd_write_only(fd) ? dup_own(fd, &c->fd) : -EINVAL;
 	ret = vhost_event_dup(fd, &c->fd);
@@ -42,17 +42,18 @@ int vhost_call_dup(int fd, struct vhost_call *c)
 		(void)fcntl(c->fd, F_SETFL, flags | O_NONBLOCK);
 	ret = call_watch_begin(&c->watch, c->fd);
 	if (ret < 0)
-		vhost_call_close(c);
+		(void)close(vhost_call_end(c)); /* the caller has another one */
 	return ret;
 }
 
-void vhost_call_close(struct vhost_call *c)
+int vhost_call_end(struct vhost_call *c)
 {
+	int fd = c->fd;
+
 	call_watch_end(c->watch);
 	c->watch = NULL;
-	if (c->fd >= 0)
-		(void)close(c->fd);
 	c->fd = -1;
+	return fd;
 }
 
 /*
@@ -68,17 +69,30 @@ static void send_word(int fd, uint64_t word)
 		(void)send(fd, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-bool vhost_call_send(const struct vhost_call *c)
+static bool send_call(struct vhost_call *c)
 {
 	if (c->watch)
 		return call_watch_write(c->watch, c->fd);
-	if (c->fd < 0)
-		return false;
 	send_word(c->fd, 1);
 	return true;
 }
 
+bool vhost_call_send(struct vhost_call *c)
+{
+	uint64_t start;
+	bool sent;
+
+	if (c->fd < 0 || vhost_call_blocks(c))
+		return false;
+	start = wake_clock(&c->cost);
+	sent = send_call(c);
+	if (__builtin_expect(wake_cost_end(&c->cost, c->limit, start), 0))
+		__atomic_store_n(&c->slow, true, __ATOMIC_RELAXED);
+	return sent && !vhost_call_blocks(c);
+}
+
 bool vhost_call_blocks(const struct vhost_call *c)
 {
-	return c->watch && call_watch_blocks(c->watch);
+	return __atomic_load_n(&c->slow, __ATOMIC_RELAXED) ||
+	       (c->watch && call_watch_blocks(c->watch));
 }

@@ -3,6 +3,8 @@
 #ifndef ZV_VHOST_CALL_H
 #define ZV_VHOST_CALL_H
 
+#include "wake_cost.h"
+
 #include <stdbool.h>
 
 struct call_watch;
@@ -10,6 +12,9 @@ struct call_watch;
 struct vhost_call {
 	int fd;			  /* our dup; -1: the driver polls */
 	struct call_watch *watch; /* for an eventfd; NULL: a socket */
+	struct wake_limit *limit; /* the device's */
+	struct wake_cost cost;	  /* the caller's */
+	bool slow;		  /* calls have used up the limit */
 };
 
 /*
@@ -26,15 +31,22 @@ struct vhost_call {
  * then. */
 #define VHOST_CALL_QUEUED 16384
 
+/*
+ * How many wait for the descriptor is up to the frontend too, and each call wakes them all
+ * (wake_cost.h). A descriptor on which calls take too long is not used any more.
+ */
+
 /* *out: a dup of @fd; -1 for -1. 0; or -errno with *out = -1: -EINVAL if it is no eventfd. */
 int vhost_event_dup(int fd, int *out);
 /* *c: a dup of @fd on which calls do not block for long (call_watch.h). 0; or -errno without a
  * descriptor in *c: -EINVAL if it is neither an eventfd nor such a socket. */
-int vhost_call_dup(int fd, struct vhost_call *c);
-void vhost_call_close(struct vhost_call *c);
+int vhost_call_dup(int fd, struct wake_limit *limit, struct vhost_call *c);
+/* Ends calls, and returns the descriptor (-1: none) for the caller to close, which may take long
+ * (fd_closer.h). */
+int vhost_call_end(struct vhost_call *c);
 /* Calls the guest. False: there is no descriptor, or it blocks. */
-bool vhost_call_send(const struct vhost_call *c);
-/* The frontend has made it block: it is not used for calls any more. */
+bool vhost_call_send(struct vhost_call *c);
+/* The frontend has made it block, or slow: it is not used for calls any more. */
 bool vhost_call_blocks(const struct vhost_call *c);
 
 #endif

@@ -2,6 +2,7 @@
 /* Queue pairs: made and freed; notification. */
 #include "vhost_pair_priv.h"
 
+#include "fd_closer.h"
 #include "sigbus.h"
 
 #include <errno.h>
@@ -38,6 +39,7 @@ int vhost_pair_init(struct vhost_pair *q, unsigned index, const char *name)
 	q->saved_max = VHOST_SAVED_MAX;
 	q->sweep_max = UINT32_MAX;
 	q->work = VHOST_WORK;
+	q->wakes = &q->own_wakes;
 	for (int i = 0; i < 2; i++)
 		q->call[i].fd = q->kickfd[i] = -1;
 	q->wakefd = q->watchfd = -1;
@@ -58,11 +60,21 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
+/* A kick or call descriptor, whose last close may take long: each waiter of the file is removed. */
+static void drop(struct vhost_pair *q, int fd)
+{
+	if (fd >= 0 && q->closer)
+		fd_closer_put(q->closer, fd);
+	else if (fd >= 0)
+		(void)close(fd);
+}
+
 void vhost_pair_fini(struct vhost_pair *q)
 {
 	for (int i = 0; i < 2; i++) {
-		vhost_call_close(&q->call[i]);
-		close_fd(&q->kickfd[i]);
+		drop(q, vhost_call_end(&q->call[i]));
+		drop(q, q->kickfd[i]);
+		q->kickfd[i] = -1;
 	}
 	close_fd(&q->wakefd);
 	close_fd(&q->epfd);
@@ -99,16 +111,15 @@ void vhost_pair_wake(struct vhost_pair *q)
 int vhost_pair_set_call(struct vhost_pair *q, enum vhost_direction ring, int fd)
 {
 	struct vhost_call own, former = q->call[ring];
-	int ret = vhost_call_dup(fd, &own);
+	int ret = vhost_call_dup(fd, q->wakes, &own);
 
 	quiesce_stop(&q->tq.qs);
 	q->call[ring] = own;
 	/* Repeats the notification for what was published while there was no call descriptor. */
 	if (q->loaded)
-		(void)vhost_call_send(&own);
+		(void)vhost_call_send(&q->call[ring]);
 	quiesce_resume(&q->tq.qs);
-	/* Not while the owner is stopped: closing a socket may make the kernel free others. */
-	vhost_call_close(&former);
+	drop(q, vhost_call_end(&former));
 	return ret;
 }
 
@@ -118,7 +129,7 @@ int vhost_pair_set_kick(struct vhost_pair *q, enum vhost_direction ring, int fd)
 
 	if (q->kickfd[ring] >= 0)
 		(void)epoll_ctl(q->epfd, EPOLL_CTL_DEL, q->kickfd[ring], NULL);
-	close_fd(&q->kickfd[ring]);
+	drop(q, q->kickfd[ring]);
 	if (own >= 0 && (ret = vhost_pair_watch_fd(q, own)) < 0)
 		close_fd(&own);
 	q->kickfd[ring] = own;

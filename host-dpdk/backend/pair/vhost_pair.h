@@ -162,6 +162,7 @@ struct vhost_pair {
 	uint32_t nseg;
 	uint32_t armed;
 	struct vhost_call call[2]; /* [enum vhost_direction] */
+	struct wake_limit *wakes;  /* of calls; the caller may set one for all pairs of a device */
 	struct vhost_pair_deferred
 		*deferred; /* circular, deferred_size entries, as many as there are chains */
 	uint32_t deferred_size, deferred_head;
@@ -181,7 +182,9 @@ struct vhost_pair {
 	size_t saved_max;     /* limit of saved_bytes; the caller may lower it */
 	uint64_t retired_max; /* limit for the maps of `retired`; the caller may lower it */
 	uint32_t sweep_max;   /* limit of vhost_pair_sweep(); the caller may lower it */
-	int kickfd[2];	      /* dup'ed, in epfd; -1: none */
+	struct wake_limit own_wakes;
+	struct fd_closer *closer; /* closes kick and call descriptors; NULL: close() */
+	int kickfd[2];		  /* dup'ed, in epfd; -1: none */
 	int epfd, wakefd;
 	int watchfd; /* timer during a pause; -1: none */
 	unsigned index;

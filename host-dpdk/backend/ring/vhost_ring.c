@@ -29,7 +29,7 @@ static const char *const fault_text[] = {
 	[VHOST_RING_FAULT] = "the file behind the guest's memory was cut off",
 	[VHOST_RING_PIECES] = "descriptor chain scattered over too many places by the IOMMU",
 	[VHOST_RING_CALL] =
-		"calls block: its VMM has filled the eventfd for them, and cleared O_NONBLOCK",
+		"calls block, or take too long: its VMM has made the descriptor for them do that",
 };
 _Static_assert(sizeof(fault_text) / sizeof(fault_text[0]) == VHOST_RING_FAULTS, "a text for each");
 

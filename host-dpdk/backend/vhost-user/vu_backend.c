@@ -17,6 +17,8 @@ static void on_attached(void *ctx)
 	struct vu_dev *d = ctx;
 
 	d->offered = d->protocol = 0;
+	for (unsigned i = 0; i < d->nqueues; i++)
+		d->queues[i]->closer = vu_server_closer(d->socket);
 }
 
 static int on_message(void *ctx, struct vu_exchange *x)
@@ -74,8 +76,6 @@ static void dev_free(struct vu_dev *d)
 	if (d->iommu)
 		d->iommu->ops->free(d->iommu);
 	vhost_ring_fini(&d->evt);
-	if (d->shmem_fd >= 0)
-		(void)close(d->shmem_fd);
 	free(d->path);
 	free(d);
 }
@@ -117,6 +117,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 		/* All pairs may end at once, and the control thread copies it. */
 		c->queues[i]->saved_max = VHOST_SAVED_MAX / c->nqueues;
 		c->queues[i]->sweep_max = VHOST_WORK + VHOST_SWEEP_MAX / c->nqueues;
+		c->queues[i]->wakes = &d->wakes;
 	}
 	sc.log = &d->log;
 	sc.terms = &d->terms;
@@ -129,9 +130,20 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	return 0;
 }
 
+static void closing(void *ctx)
+{
+	struct vu_dev *d = ctx;
+
+	vu_drop_fd(d, d->shmem_fd);
+	d->shmem_fd = -1;
+}
+
 void vu_close(struct vu_dev *d)
 {
+	vu_server_do(d->socket, closing);
 	vu_server_remove(d->socket);
+	for (unsigned i = 0; i < d->nqueues; i++)
+		d->queues[i]->closer = NULL; /* it has ended with the socket */
 	dev_free(d);
 }
 

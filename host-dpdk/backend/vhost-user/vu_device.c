@@ -412,10 +412,9 @@ void vu_forget_frontend(struct vu_dev *d)
 {
 	event_stop(d);
 	vu_shmem_stop(d);
-	if (d->backend_fd >= 0)
-		(void)close(d->backend_fd);
+	d->iommu->ops->set_channel(d->iommu, -1);
+	vu_drop_fd(d, d->backend_fd);
 	d->backend_fd = -1;
-	(void)d->iommu->ops->set_channel(d->iommu, -1);
 	vu_forget_translations(d);
 	for (unsigned i = 0; i < d->nqueues; i++)
 		pair_stop(d, i);

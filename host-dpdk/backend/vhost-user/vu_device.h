@@ -80,6 +80,7 @@ struct vu_dev {
 	bool evt_loaded;
 	struct vhost_ring evt;
 	struct vhost_call evt_call;
+	struct wake_limit wakes;   /* of calls on all rings */
 	uint64_t uncalled;	   /* call descriptors are refused until then: one has blocked */
 	int backend_fd;		   /* from SET_BACKEND_REQ_FD; -1: none */
 	struct guest_iommu *iommu; /* with VIRTIO_F_ACCESS_PLATFORM */
@@ -109,6 +110,13 @@ void vu_set_features(struct vu_dev *d, uint64_t features);
 
 /* Brings the pair of ring @no, or the event ring, to the requested state. */
 void vu_ring_update(struct vu_dev *d, unsigned no);
+
+/* Closes @fd (-1: none), received from the frontend, where nobody waits for that. */
+static inline void vu_drop_fd(struct vu_dev *d, int fd)
+{
+	if (fd >= 0)
+		vu_server_drop(d->socket, fd);
+}
 
 /* ---- vu_events.c ---- */
 

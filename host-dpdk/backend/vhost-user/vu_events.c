@@ -24,9 +24,9 @@ static bool some_block(const struct vu_dev *d)
 }
 
 /*
- * May @fd be called on? Whoever has made calls block would do it again with the next descriptor,
- * and each time hold up all guests of the thread until it is seen. To be asked before a descriptor
- * that may block goes.
+ * May @fd be called on? Whoever has made calls block or slow would do it again with the next
+ * descriptor, and each time hold up all guests of the thread until it is seen. To be asked before a
+ * descriptor that may block goes.
  */
 static bool may_call(struct vu_dev *d, int fd)
 {
@@ -42,8 +42,8 @@ static int set_event_call(struct vu_dev *d, int fd)
 
 	if (!may_call(d, fd))
 		return -EACCES;
-	ret = vhost_call_dup(fd, &own);
-	vhost_call_close(&d->evt_call);
+	ret = vhost_call_dup(fd, &d->wakes, &own);
+	vu_drop_fd(d, vhost_call_end(&d->evt_call));
 	d->evt_call = own;
 	return ret;
 }
@@ -89,7 +89,8 @@ int vu_set_call(struct vu_dev *d, unsigned vq, int fd)
 					       : set_event_call(d, fd);
 
 	if (ret == -EACCES)
-		not_callable = "an earlier one was made to block, less than a minute ago";
+		not_callable = "an earlier one was made to block, or slow to call, less than a "
+			       "minute ago";
 	return event_taken(d, vq, "call", not_callable, ret);
 }
 

@@ -95,17 +95,16 @@ static int get_queue_num(struct vu_dev *d, struct vu_exchange *x)
 static int set_backend_req_fd(struct vu_dev *d, struct vu_exchange *x)
 {
 	bool fit = fd_is_unix_stream(x->fd[0]) && fd_write_only(x->fd[0]);
-	int ret;
+	int former = d->backend_fd;
 
-	if (d->backend_fd >= 0)
-		(void)close(d->backend_fd);
 	d->backend_fd = fit ? x->fd[0] : -1;
 	if (fit)
 		x->fd[0] = -1;
-	ret = d->iommu->ops->set_channel(d->iommu, d->backend_fd);
+	d->iommu->ops->set_channel(d->iommu, d->backend_fd);
+	vu_drop_fd(d, former);
 	vu_shmem_check(d);
 	if (fit)
-		return ret;
+		return 0;
 	zv_log_limited(
 		&d->log, ZV_LOG_WARN,
 		"%s: the backend channel (SET_BACKEND_REQ_FD) was refused: it is no end of a "
@@ -205,6 +204,15 @@ static int set_vring_enable(struct vu_dev *d, struct vu_exchange *x)
 	return 0;
 }
 
+/* Another descriptor of the file has been kept, so closing this one is quick. */
+static void close_taken(struct vu_exchange *x)
+{
+	if (!x->nfds)
+		return;
+	(void)close(x->fd[0]);
+	x->fd[0] = -1;
+}
+
 static int set_vring_kick(struct vu_dev *d, struct vu_exchange *x)
 {
 	uint32_t vq = (uint32_t)(x->msg->payload.u64 & VU_VRING_INDEX);
@@ -212,6 +220,8 @@ static int set_vring_kick(struct vu_dev *d, struct vu_exchange *x)
 
 	if (ret < 0)
 		return ret;
+	if (vq != VSOCK_VQ_EVENT)
+		close_taken(x);
 	d->ring[vq].kicked = true;
 	if (!(d->terms.features & VU_FEATURE_PROTOCOL))
 		d->ring[vq].enabled = true;
@@ -221,8 +231,12 @@ static int set_vring_kick(struct vu_dev *d, struct vu_exchange *x)
 
 static int set_vring_call(struct vu_dev *d, struct vu_exchange *x)
 {
-	return vu_set_call(d, (uint32_t)(x->msg->payload.u64 & VU_VRING_INDEX),
-			   x->nfds ? x->fd[0] : -1);
+	int ret = vu_set_call(d, (uint32_t)(x->msg->payload.u64 & VU_VRING_INDEX),
+			      x->nfds ? x->fd[0] : -1);
+
+	if (ret == 0)
+		close_taken(x);
+	return ret;
 }
 
 /* SET_CONFIG: all of it is read-only. SET_VRING_ERR: nothing is ever signalled there. */

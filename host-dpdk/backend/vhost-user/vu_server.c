@@ -534,6 +534,11 @@ void vu_server_drop(struct vu_socket *sk, int fd)
 	fd_closer_put(sk->closer, fd);
 }
 
+struct fd_closer *vu_server_closer(struct vu_socket *sk)
+{
+	return sk->closer;
+}
+
 void vu_server_remove(struct vu_socket *sk)
 {
 	pthread_mutex_lock(&server.life);

@@ -108,8 +108,9 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c);
 /* Hangs up (ops->gone is called if a frontend was attached), and removes the socket file if it was
  * created here. The last call stops the control thread. Not from a callback. */
 void vu_server_remove(struct vu_socket *e);
-/* Closes @fd, received with a message; in another thread if that can take long. */
+/* Closes @fd, received with a message; in another thread if that can take long: by this closer. */
 void vu_server_drop(struct vu_socket *sk, int fd);
+struct fd_closer *vu_server_closer(struct vu_socket *sk);
 /* Has the control thread call @fn with the ctx of ops, and waits for it. From any other thread. */
 void vu_server_do(struct vu_socket *sk, void (*fn)(void *ctx));
 /* Calls ops->again once, in @ns; replaces an earlier request. From a callback only. */

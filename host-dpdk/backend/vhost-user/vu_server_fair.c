@@ -9,6 +9,7 @@
 
 #define COST_NS		 200000u    /* a turn that takes no more is not worth a rest */
 #define REST		 3u	    /* as many times as long as the turn: a quarter of the thread */
+#define CLOSER_FEW	 8u	    /* descriptors that may wait to be closed */
 #define CLOSER_CHECK_NS	 1000000u   /* until the next check of the fd_closer, ... */
 #define CLOSER_CHECK_MAX 200000000u /* ... twice as long each time, and no longer than this */
 #define NO_EVENTS	 EPOLLET    /* hang-ups are always reported; like this, once */
@@ -80,7 +81,7 @@ void vu_serve(struct vu_source *s, uint32_t events)
 	before = cpu_ns();
 	s->ready(s, events);
 	before = cpu_ns() - before;
-	if (!fd_closer_is_empty(sk->closer) && before < CLOSER_CHECK_NS / REST)
+	if (fd_closer_count(sk->closer) > CLOSER_FEW && before < CLOSER_CHECK_NS / REST)
 		rest(sk, CLOSER_CHECK_NS);
 	else if (before > COST_NS)
 		rest(sk, REST * before);

@@ -83,8 +83,7 @@ static int send_due(struct vu_dev *d)
 			       ? -EAGAIN
 			       : ret;
 	}
-	if (d->shmem_fd >= 0)
-		(void)close(d->shmem_fd);
+	vu_drop_fd(d, d->shmem_fd);
 	d->shmem_fd = channel;
 	return 0;
 }

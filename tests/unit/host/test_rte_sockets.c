@@ -3,8 +3,11 @@
  */
 #include "front_fix.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 /* The socket layer's table of its own transports; not needed here. */
 const struct transport_ops *const zv_builtin_transports[] = {NULL};
@@ -230,6 +233,109 @@ static void nothing_is_inherited(void **state)
 	check_inherited();
 }
 
+/* ---- who closes eventfds last ---- */
+
+#define EVENTFDS 16u
+
+static struct {
+	pthread_mutex_t lock;
+	unsigned n;
+	long id[EVENTFDS];	      /* of the eventfds that are of interest */
+	char closed_by[EVENTFDS][16]; /* the thread that was the last to close a descriptor of it */
+} last = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* -1: it is none. */
+static long eventfd_id(int fd)
+{
+	char path[64], text[512] = "";
+	const char *at;
+	int info;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = open(path, O_RDONLY | O_CLOEXEC);
+	if (info < 0)
+		return -1;
+	n = read(info, text, sizeof(text) - 1);
+	(void)syscall(SYS_close, info);
+	text[n > 0 ? n : 0] = 0;
+	at = strstr(text, "eventfd-id:");
+	return at ? strtol(at + strlen("eventfd-id:"), NULL, 10) : -1;
+}
+
+/* Instead of libc's. */
+int close(int fd)
+{
+	long id = -1;
+
+	pthread_mutex_lock(&last.lock);
+	if (last.n)
+		id = eventfd_id(fd);
+	for (unsigned i = 0; id >= 0 && i < last.n; i++)
+		if (last.id[i] == id)
+			(void)prctl(PR_GET_NAME, last.closed_by[i]);
+	pthread_mutex_unlock(&last.lock);
+	return (int)syscall(SYS_close, fd);
+}
+
+static bool is_open(long id)
+{
+	DIR *all = opendir("/proc/self/fdinfo");
+	const struct dirent *e;
+	bool found = false;
+
+	assert_non_null(all);
+	while (!found && (e = readdir(all)))
+		found = eventfd_id(atoi(e->d_name)) == id;
+	(void)closedir(all);
+	return found;
+}
+
+/* Hands @fd over in a message @req about ring @ring, and has no descriptor of it any more. */
+static void hand_over(struct front *f, uint32_t req, unsigned ring, int fd)
+{
+	pthread_mutex_lock(&last.lock);
+	assert_true(last.n < EVENTFDS);
+	last.id[last.n] = eventfd_id(fd);
+	assert_true(last.id[last.n] >= 0);
+	last.n++;
+	pthread_mutex_unlock(&last.lock);
+	send_fd(f, req, ring, fd);
+	(void)close(fd);
+}
+
+/* The last close takes an eventfd out of all epoll sets, which may be very many: the control
+ * thread, which has other sockets too, never does it. */
+static void the_control_thread_closes_no_eventfd_last(void **state)
+{
+	static const uint32_t reqs[] = {VU_SET_VRING_KICK, VU_SET_VRING_CALL, VU_SET_VRING_ERR};
+	struct transport_dev *d;
+	struct front f;
+
+	(void)state;
+	assert_int_equal(try_open(&d, 2, "%s,cid=3", sock_a), 0);
+	front_make(&f, sock_a, 3);
+	pair_setup(&f, 0, 1);
+	wait_up(ops->queue(d, 0), 1);
+	for (unsigned ring = 0; ring <= EVT; ring++)
+		for (unsigned i = 0; i < 3; i++)
+			hand_over(&f, reqs[i], ring, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+	for (unsigned i = 0; i < 2; i++) /* some are replaced, the others end with their rings */
+		send_fd(&f, reqs[i], 0, f.kick[0]);
+	for (unsigned ring = 1; ring <= EVT; ring++)
+		(void)ring_stop(&f, ring);
+	for (unsigned i = 0; i < last.n; i++) {
+		while (is_open(last.id[i]))
+			sched_yield();
+		pthread_mutex_lock(&last.lock);
+		assert_string_not_equal(last.closed_by[i], "zvsock-control");
+		pthread_mutex_unlock(&last.lock);
+	}
+	last.n = 0;
+	ops->close(d);
+	front_free(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +344,7 @@ int main(void)
 		cmocka_unit_test(several_sockets_are_one_guest),
 		cmocka_unit_test(what_cannot_be_opened_leaves_nothing),
 		cmocka_unit_test(sockmode_says_who_may_connect),
+		cmocka_unit_test(the_control_thread_closes_no_eventfd_last),
 	};
 	const char *rest;
 	int ret;

@@ -22,6 +22,8 @@
 
 #include <cmocka.h>
 
+#include "watch_fix.h"
+
 #define MANY	1000000u
 #define WAIT_MS 60000
 
@@ -29,6 +31,13 @@ struct pair {
 	int guest, given; /* the end that the guest reads; what the frontend hands over */
 	struct vhost_call call;
 };
+
+static struct wake_limit wakes;
+
+static void end(struct vhost_call *c)
+{
+	(void)close(vhost_call_end(c));
+}
 
 static int setup(void **state)
 {
@@ -38,7 +47,7 @@ static int setup(void **state)
 	/* As User-mode Linux makes them. */
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
 	p = (struct pair){.guest = ends[0], .given = ends[1]};
-	assert_int_equal(vhost_call_dup(p.given, &p.call), 0);
+	assert_int_equal(vhost_call_dup(p.given, &wakes, &p.call), 0);
 	assert_true(p.call.fd >= 0 && p.call.fd != p.given);
 	assert_true(fcntl(p.call.fd, F_GETFD) & FD_CLOEXEC);
 	*state = &p;
@@ -49,7 +58,7 @@ static int teardown(void **state)
 {
 	struct pair *p = *state;
 
-	vhost_call_close(&p->call);
+	end(&p->call);
 	assert_int_equal(p->call.fd, -1);
 	(void)close(p->guest);
 	(void)close(p->given);
@@ -68,7 +77,7 @@ static int queued(int fd)
 
 static void a_call_is_one_word_of_8_bytes(void **state)
 {
-	const struct pair *p = *state;
+	struct pair *p = *state;
 	uint64_t word[2] = {0};
 
 	for (unsigned i = 0; i < 3; i++)
@@ -85,7 +94,7 @@ static void refuse(int fd)
 	struct vhost_call c = {.fd = 77};
 
 	assert_true(fd >= 0);
-	assert_int_equal(vhost_call_dup(fd, &c), -EINVAL);
+	assert_int_equal(vhost_call_dup(fd, &wakes, &c), -EINVAL);
 	assert_int_equal(c.fd, -1);
 	assert_false(vhost_call_send(&c));
 	(void)close(fd);
@@ -154,7 +163,7 @@ static void a_socket_that_cannot_be_written_to_is_refused(void **state)
 /* Descriptors in its queue would be closed with it. */
 static void nothing_can_be_put_into_a_socket_that_is_taken(void **state)
 {
-	const struct pair *p = *state;
+	struct pair *p = *state;
 	int fd, other;
 
 	fd = one_of_pair(SOCK_STREAM, &other);
@@ -167,7 +176,7 @@ static void nothing_can_be_put_into_a_socket_that_is_taken(void **state)
 
 /* ---- no call holds its caller up ---- */
 
-static void many_calls(const struct pair *p)
+static void many_calls(struct pair *p)
 {
 	for (unsigned i = 0; i < MANY; i++)
 		assert_true(vhost_call_send(&p->call));
@@ -177,7 +186,7 @@ static void many_calls(const struct pair *p)
 
 static void a_guest_that_never_reads_costs_nothing(void **state)
 {
-	const struct pair *p = *state;
+	struct pair *p = *state;
 
 	/* The description is shared: the frontend can make it block again. */
 	assert_int_equal(fcntl(p->given, F_SETFL, 0), 0);
@@ -186,7 +195,7 @@ static void a_guest_that_never_reads_costs_nothing(void **state)
 
 static void a_huge_buffer_is_not_filled(void **state)
 {
-	const struct pair *p = *state;
+	struct pair *p = *state;
 	int size = INT_MAX / 2;
 
 	if (setsockopt(p->given, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0) {
@@ -199,7 +208,7 @@ static void a_huge_buffer_is_not_filled(void **state)
 
 static void a_small_buffer_that_is_full_does_not_block(void **state)
 {
-	const struct pair *p = *state;
+	struct pair *p = *state;
 	int size = 1;
 
 	assert_int_equal(setsockopt(p->given, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
@@ -220,7 +229,7 @@ static void a_guest_that_goes_raises_no_signal(void **state)
 
 static void a_socket_shut_down_later_raises_no_signal(void **state)
 {
-	const struct pair *p = *state;
+	struct pair *p = *state;
 
 	assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
 	assert_int_equal(shutdown(p->given, SHUT_RDWR), 0);
@@ -272,13 +281,13 @@ static void an_eventfd_stays_one(void **state)
 	eventfd_t n;
 
 	(void)state;
-	assert_int_equal(vhost_call_dup(fd, &c), 0);
+	assert_int_equal(vhost_call_dup(fd, &wakes, &c), 0);
 	assert_true(vhost_call_send(&c) && vhost_call_send(&c));
 	assert_int_equal(eventfd_read(fd, &n), 0);
 	assert_int_equal(n, 2);
 	assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
 	assert_true(vhost_call_send(&c)); /* full, and does not block */
-	vhost_call_close(&c);
+	end(&c);
 	(void)close(fd);
 }
 
@@ -310,8 +319,8 @@ static void a_call_that_blocks_is_let_go(int flags, bool again)
 	pthread_t thread, filler;
 	void *called;
 
-	assert_int_equal(vhost_call_dup(fd, &c), 0);
-	assert_int_equal(vhost_call_dup(other, &good), 0);
+	assert_int_equal(vhost_call_dup(fd, &wakes, &c), 0);
+	assert_int_equal(vhost_call_dup(other, &wakes, &good), 0);
 	assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
 	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
 	atomic_store(&refilling, again);
@@ -333,10 +342,72 @@ static void a_call_that_blocks_is_let_go(int flags, bool again)
 		assert_int_equal(eventfd_read(fd, &n), 0);
 		assert_int_equal(pthread_join(filler, NULL), 0);
 	}
-	vhost_call_close(&c);
-	vhost_call_close(&good);
+	end(&c);
+	end(&good);
 	(void)close(fd);
 	(void)close(other);
+}
+
+/* ---- a frontend that lets very many wait ---- */
+
+#define CALLS 10000u
+
+/* @given is what the frontend gives, @woken the file that those who wait for calls have. */
+static void slow_calls_end(int given, int woken)
+{
+	int other = eventfd(0, EFD_CLOEXEC);
+	struct wake_limit limit = {0};
+	struct vhost_call c, good;
+	unsigned calls = 0;
+	uint64_t word;
+
+	assert_int_equal(vhost_call_dup(given, &limit, &c), 0);
+	assert_int_equal(vhost_call_dup(other, &limit, &good), 0);
+	watch_often(woken);
+	while (vhost_call_send(&c)) {
+		/* As it looks to a guest that takes each call. */
+		assert_int_equal(read(woken, &word, sizeof(word)), sizeof(uint64_t));
+		assert_true(vhost_call_send(&good));
+		assert_true(++calls < CALLS);
+	}
+	assert_true(vhost_call_blocks(&c));
+	assert_false(vhost_call_send(&c));
+	assert_true(vhost_call_send(&good)); /* of the same device */
+	assert_false(vhost_call_blocks(&good));
+	watch_no_more();
+	end(&c);
+	end(&good);
+	(void)close(other);
+}
+
+static void slow_calls_on_an_eventfd_end(void **state)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	(void)state;
+	slow_calls_end(fd, fd);
+	(void)close(fd);
+}
+
+static void slow_calls_on_a_socket_end(void **state)
+{
+	struct pair *p = *state;
+
+	end(&p->call);
+	slow_calls_end(p->given, p->guest);
+}
+
+static void fast_calls_go_on(void **state)
+{
+	int fd = eventfd(0, EFD_CLOEXEC);
+	struct vhost_call c;
+
+	(void)state;
+	assert_int_equal(vhost_call_dup(fd, &wakes, &c), 0);
+	for (unsigned i = 0; i < MANY / 10; i++)
+		assert_true(vhost_call_send(&c));
+	end(&c);
+	(void)close(fd);
 }
 
 static void a_full_eventfd_that_blocks_is_not_called_on(void **state)
@@ -368,6 +439,9 @@ int main(void)
 		T(a_socket_shut_down_later_raises_no_signal),
 		T(a_guest_that_is_late_hears_of_the_last_change),
 		cmocka_unit_test(an_eventfd_stays_one),
+		cmocka_unit_test(slow_calls_on_an_eventfd_end),
+		T(slow_calls_on_a_socket_end),
+		cmocka_unit_test(fast_calls_go_on),
 		cmocka_unit_test(a_full_eventfd_that_blocks_is_not_called_on),
 		cmocka_unit_test(an_eventfd_that_is_filled_again_holds_nobody),
 	};

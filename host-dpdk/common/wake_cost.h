@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What it costs to wake those who wait for a descriptor.
+ *
+ * Theory of operation
+ * -------------------
+ * Whoever writes to an eventfd or a socket calls, in the kernel, each waiter of that file or of the
+ * other end. With an epoll set that is one waiter for each descriptor in it, so who made the file
+ * chooses the number: 900,000 of them, which any user may have, make each write take 100 to 200 ms.
+ *
+ * So writes are measured: with the clock, which costs little; and after one that was slow, and for
+ * the first ones on each descriptor, with the CPU time of the thread, because a thread may also
+ * lose its CPU in the middle of a write. CPU time beyond what is usual is charged to a limit that
+ * all descriptors of one peer share. A single slow write is no sign of anything (an interrupt),
+ * and costs nothing: it takes two, on the same descriptor, within WAKE_MEASURED.
+ */
+#ifndef ZV_WAKE_COST_H
+#define ZV_WAKE_COST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#define WAKE_MEASURED	8u	   /* writes whose CPU time is measured, see above */
+#define WAKE_SLOW_NS	100000u	   /* a write that takes less is never charged */
+#define WAKE_SLOW_MOST	8u	   /* where all writes are slow: this many times as long */
+#define WAKE_USUAL	8u	   /* nor one that takes so many times as long as the fastest */
+#define WAKE_ONE_NS	60000000u  /* at most this is charged for one write */
+#define WAKE_LIMIT_NS	100000000u /* the limit ... */
+#define WAKE_LIMIT_PART 100u	   /* ... which 1 / WAKE_LIMIT_PART of the time refills */
+
+/* Of one peer. Any thread. Zeroed memory has nothing charged. */
+struct wake_limit {
+	uint64_t refilled; /* when all of it is refilled, on CLOCK_MONOTONIC */
+};
+
+/* Of one descriptor. Zeroed memory is a new one. */
+struct wake_cost {
+	uint8_t fast; /* writes in a row that were measured and not slow; WAKE_MEASURED: enough */
+};
+
+static inline uint64_t wake_clock(const struct wake_cost *c)
+{
+	const bool measured = c->fast < WAKE_MEASURED;
+	struct timespec t;
+
+	(void)clock_gettime(measured ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* True: the limit is used up. */
+bool wake_cost_note(struct wake_cost *c, struct wake_limit *l, uint64_t took);
+/* Is it used up now? */
+bool wake_limit_over(const struct wake_limit *l);
+
+/* After a write that began at @start, by wake_clock(). True: it was slow, and the limit is used up.
+ */
+static inline bool wake_cost_end(struct wake_cost *c, struct wake_limit *l, uint64_t start)
+{
+	uint64_t took = wake_clock(c) - start;
+
+	if (__builtin_expect(took < WAKE_SLOW_NS && c->fast == WAKE_MEASURED, 1))
+		return false;
+	return wake_cost_note(c, l, took);
+}
+
+#endif
