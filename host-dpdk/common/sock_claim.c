@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "sock_claim.h"
 
+#include "dir_open.h"
+
 #include "transport.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -41,13 +44,19 @@ static int listens(const char *path)
 
 static int remove_stale(const char *path)
 {
-	struct stat st;
-	int ret;
+	struct stat st = {0};
+	int ret = 0, fd = dir_open_path(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
 
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0
-				       : zv_err(-errno, "%s: cannot look at the path: %s", path,
-						zv_strerror(errno));
+	if (fd == -ENOENT)
+		return 0;
+	if (fd >= 0) {
+		ret = fstat(fd, &st) < 0 ? -errno : 0;
+		(void)close(fd);
+	}
+	if (fd < 0 || ret < 0)
+		return zv_err(fd < 0 ? fd : ret, "%s: cannot look at the path: %s", path,
+			      fd == -EXDEV ? "a file system is mounted there: unmount it"
+					   : zv_strerror(fd < 0 ? fd : ret));
 	if (!S_ISSOCK(st.st_mode))
 		return zv_err(-EADDRINUSE,
 			      "%s: a file that is no socket is in the way; choose another path",
@@ -79,18 +88,30 @@ static int open_lock(const char *lock)
 	int fd;
 
 	do {
-		fd = open(lock, flags);
-		if (fd < 0 && errno == ENOENT)
-			fd = open(lock, flags | O_CREAT | O_EXCL, 0600);
-	} while (fd < 0 && (errno == EEXIST || errno == EINTR));
-	return fd < 0 ? -errno : fd;
+		fd = dir_open_path(lock, flags, 0);
+		if (fd == -ENOENT)
+			fd = dir_open_path(lock, flags | O_CREAT | O_EXCL, 0600);
+	} while (fd == -EEXIST || fd == -EINTR);
+	return fd;
+}
+
+/* True: @fd is the file that is @path now. */
+static bool is_there(int fd, const char *path)
+{
+	int there = dir_open_path(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+	struct stat mine, now;
+	bool same = there >= 0 && fstat(fd, &mine) == 0 && fstat(there, &now) == 0 &&
+		    mine.st_ino == now.st_ino && mine.st_dev == now.st_dev;
+
+	if (there >= 0)
+		(void)close(there);
+	return same;
 }
 
 /* An exclusive lock on the file that is "PATH.lock" now. */
 static int lock_file(const char *path)
 {
 	char lock[LOCK_PATH_MAX];
-	struct stat mine, now;
 	int fd;
 
 	lock_path(lock, path);
@@ -112,7 +133,8 @@ static int lock_file(const char *path)
 			return zv_err(fd, "%s: its directory does not exist: create it", path);
 		if (fd < 0)
 			return zv_err(fd, "%s: cannot create the lock file %s: %s", path, lock,
-				      zv_strerror(fd));
+				      fd == -EXDEV ? "a file system is mounted there: unmount it"
+						   : zv_strerror(fd));
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 			int err = errno;
 
@@ -125,8 +147,7 @@ static int lock_file(const char *path)
 				      path, lock);
 		}
 		/* The last holder removes the file: what we have locked may be gone already. */
-		if (fstat(fd, &mine) == 0 && stat(lock, &now) == 0 && mine.st_ino == now.st_ino &&
-		    mine.st_dev == now.st_dev)
+		if (is_there(fd, lock))
 			return fd;
 		(void)close(fd);
 	}
@@ -157,12 +178,12 @@ void sock_unclaim(const char *path, int claim)
 
 int sock_set_rights(const char *path, mode_t mode, uid_t uid, gid_t gid)
 {
-	int ret = 0, fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int ret = 0, fd = dir_open_path(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
 	char self[32];
 	struct stat st;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	if (fstat(fd, &st) < 0)
 		ret = -errno;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "sock_connect.h"
 
+#include "dir_open.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -23,13 +25,13 @@ static int check(int fd)
 	return st.st_nlink == 1 ? 0 : -EMLINK;
 }
 
-int sock_connect(int fd, const char *path)
+int sock_connect_in(int fd, int dir, const char *name)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int at = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), ret;
+	int at = dir_open_file(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0), ret;
 
 	if (at < 0)
-		return -errno;
+		return at;
 	ret = check(at);
 	if (ret == 0) {
 		(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", at);
@@ -40,6 +42,18 @@ int sock_connect(int fd, const char *path)
 	return ret;
 }
 
+int sock_connect(int fd, const char *path)
+{
+	const char *name;
+	int dir = dir_open(path, &name), ret;
+
+	if (dir < 0)
+		return dir;
+	ret = sock_connect_in(fd, dir, name);
+	(void)close(dir);
+	return ret;
+}
+
 const char *sock_connect_refusal(int err)
 {
 	switch (err) {
@@ -47,6 +61,8 @@ const char *sock_connect_refusal(int err)
 		return "it is a symbolic link, and links are not followed: bind the socket there";
 	case -EMLINK:
 		return "it has a second name elsewhere: bind a socket of its own there";
+	case -EXDEV:
+		return "a file system is mounted there: unmount it";
 	case -ENOTSOCK:
 		return "it is no socket";
 	default:

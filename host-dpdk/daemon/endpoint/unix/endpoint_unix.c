@@ -2,11 +2,14 @@
 /* The unix endpoint as a whole: configuration, start and end; see endpoint_unix.h. */
 #include "endpoint_unix.h"
 
+#include "dir_open.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define FDS_LISTENER 2u /* socket, lock file */
+#define FDS_LISTENER 3u /* socket, lock file, directory */
 
 /* ---- configuration ---- */
 
@@ -115,6 +118,7 @@ bool unix_low_ports_of(const struct cfg_guest *g, uid_t uid, gid_t gid)
 static int unix_start(struct guest *g)
 {
 	struct unix_guest *u;
+	const char *name;
 	int ret;
 
 	if (!*unix_path(g))
@@ -125,6 +129,14 @@ static int unix_start(struct guest *g)
 	for (unsigned i = 0; i < ZV_QUEUES_MAX; i++)
 		TAILQ_INIT(&u->waitq[i].waiting);
 	g->part[ENDPOINT_unix] = u;
+	/* Once: whoever owns the directory may have something mounted on it later. */
+	u->dir = dir_open(unix_path(g), &name);
+	u->name_at = (unsigned)(name - unix_path(g));
+	if (u->dir < 0 && u->dir != -ENOENT) { /* of that the listener has more to say */
+		guest_fails(g, "unix socket: %s: cannot open its directory: %s", unix_path(g),
+			    zv_strerror(u->dir));
+		return u->dir;
+	}
 	ret = acceptor_start_unix(&u->listener, g, unix_path(g), unix_client_begin, 0);
 	if (ret == 0)
 		u->passed = acceptor_passed(u->listener);
@@ -143,7 +155,11 @@ static void unix_stop(struct guest *g)
 
 static void unix_free(struct guest *g)
 {
-	free(unix_guest(g));
+	struct unix_guest *u = unix_guest(g);
+
+	if (u && u->dir >= 0)
+		(void)close(u->dir);
+	free(u);
 	g->part[ENDPOINT_unix] = NULL;
 }
 

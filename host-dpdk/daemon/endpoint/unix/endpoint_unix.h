@@ -34,6 +34,8 @@ struct unix_guest {
 	struct acceptor *listener; /* NULL: stopped */
 	struct log_once refused;   /* refusals of host programs */
 	bool passed;		   /* programs can send descriptors: passed.h */
+	int dir;		   /* the directory of the path; -1: none */
+	unsigned name_at;	   /* where its name there begins in the path */
 };
 
 static inline struct unix_guest *unix_guest(const struct guest *g)

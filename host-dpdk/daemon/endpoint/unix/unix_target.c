@@ -34,7 +34,8 @@ static int target_connect(const struct unix_target *t)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct guest_queue *gq = t->r.f.owner.gq;
-	struct cpu_stock *stock = &unix_guest(gq->guest)->waitq[gq->index].connects;
+	struct unix_guest *u = unix_guest(gq->guest);
+	struct cpu_stock *stock = &u->waitq[gq->index].connects;
 	const struct cpu_limit limit = cpu_limit_part(&socket_names_limit, gq->guest->n_queues);
 	uint64_t start;
 	int ret;
@@ -45,7 +46,7 @@ static int target_connect(const struct unix_target *t)
 	if (!cpu_stock_may(stock, &limit))
 		return -EBUSY;
 	start = cpu_ns();
-	ret = sock_connect(t->r.fd, path);
+	ret = sock_connect_in(t->r.fd, u->dir, path + u->name_at);
 	cpu_stock_took(stock, &limit, cpu_ns() - start);
 	return ret;
 }

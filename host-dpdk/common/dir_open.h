@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Files in directories where others may create some too. Whoever owns a file may have a file system
+ * of a program of its own mounted there (FUSE): then open(2), stat(2) and connect(2) wait until
+ * that program answers. So such a name is looked up in its directory only, and not in what is
+ * mounted on it.
+ */
+#ifndef ZV_DIR_OPEN_H
+#define ZV_DIR_OPEN_H
+
+#include <sys/types.h>
+
+/* The directory of the file @path (O_PATH), and its name there. -errno. */
+int dir_open(const char *path, const char **name);
+
+/* openat(2); -EXDEV: something is mounted there. -errno. */
+int dir_open_file(int dir, const char *name, int flags, mode_t mode);
+
+/* Both of them. */
+int dir_open_path(const char *path, int flags, mode_t mode);
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which sockets a path leads to, and what may be in their place. */
+#include "sock_claim.h"
+#include "sock_connect.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <zvsock.h>
+
+#include <cmocka.h>
+
+static char dir[] = "/tmp/zvsock-connect-XXXXXX";
+
+static const char *in_dir(const char *name)
+{
+	static char path[4][108];
+	static unsigned i;
+
+	i = (i + 1) % 4;
+	(void)snprintf(path[i], sizeof(path[i]), "%s/%s", dir, name);
+	return path[i];
+}
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	return fd;
+}
+
+static int try_connect(const char *path)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int ret = sock_connect(fd, path);
+
+	(void)close(fd);
+	return ret;
+}
+
+static void empty_file(const char *path)
+{
+	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	(void)close(fd);
+}
+
+static void only_a_socket_of_that_name_is_connected_to(void **state)
+{
+	int fd = listen_at(in_dir("socket"));
+
+	(void)state;
+	assert_int_equal(try_connect(in_dir("socket")), 0);
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(try_connect("socket"), 0);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(try_connect(in_dir("none")), -ENOENT);
+	assert_int_equal(try_connect(in_dir("none/socket")), -ENOENT);
+	empty_file(in_dir("file"));
+	assert_int_equal(try_connect(in_dir("file")), -ENOTSOCK);
+	assert_int_equal(symlink(in_dir("socket"), in_dir("link")), 0);
+	assert_int_equal(try_connect(in_dir("link")), -ELOOP);
+	assert_int_equal(link(in_dir("socket"), in_dir("second")), 0);
+	assert_int_equal(try_connect(in_dir("second")), -EMLINK);
+	assert_non_null(sock_connect_refusal(-EXDEV));
+	(void)close(fd);
+	(void)unlink(in_dir("second"));
+	(void)unlink(in_dir("link"));
+	(void)unlink(in_dir("file"));
+	(void)unlink(in_dir("socket"));
+}
+
+/* In a process of its own. False: it may not. */
+static bool own_mounts(void)
+{
+	return (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
+	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+/* 0; otherwise what is wrong. */
+static int look_at_mounts(void)
+{
+	if (!own_mounts())
+		return 77;
+	if (mount(in_dir("socket"), in_dir("mounted"), NULL, MS_BIND, NULL) < 0 ||
+	    mount(in_dir("other"), in_dir("claimed.lock"), NULL, MS_BIND, NULL) < 0)
+		return 77;
+	if (try_connect(in_dir("mounted")) != -EXDEV)
+		return 1;
+	if (sock_claim(in_dir("claimed")) != -EXDEV || !strstr(zv_error_text(), "mounted"))
+		return 2;
+	if (sock_claim(in_dir("mounted")) != -EXDEV || !strstr(zv_error_text(), "mounted"))
+		return 3;
+	return sock_set_rights(in_dir("mounted"), 0600, (uid_t)-1, (gid_t)-1) == -EXDEV ? 0 : 4;
+}
+
+/* The owner of a file may mount a file system of his own on it, which answers when it likes. */
+static void what_is_mounted_on_a_name_is_not_looked_at(void **state)
+{
+	int fd = listen_at(in_dir("socket")), status;
+	pid_t pid;
+
+	(void)state;
+	empty_file(in_dir("mounted"));
+	empty_file(in_dir("other"));
+	empty_file(in_dir("claimed.lock"));
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(look_at_mounts());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	(void)close(fd);
+	(void)unlink(in_dir("socket"));
+	(void)unlink(in_dir("mounted"));
+	(void)unlink(in_dir("mounted.lock"));
+	(void)unlink(in_dir("other"));
+	(void)unlink(in_dir("claimed.lock"));
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(only_a_socket_of_that_name_is_connected_to),
+		cmocka_unit_test(what_is_mounted_on_a_name_is_not_looked_at),
+	};
+	int ret;
+
+	if (!mkdtemp(dir))
+		return 99;
+	ret = cmocka_run_group_tests_name("sock_connect", tests, NULL, NULL);
+	return rmdir(dir) < 0 ? 1 : ret;
+}
