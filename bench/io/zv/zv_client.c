@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define DRAIN_NS 10000000000ull /* the server's last closes */
 #define HELLO_NS 60000000000ull /* a VM may have to boot first */
@@ -219,6 +220,26 @@ uint64_t client_limit_ns(const struct bench_opts *o, const struct bench_cell *c)
 	       (wl->many_conns ? 2 : 1) * BENCH_GRACE_NS;
 }
 
+/*
+ * The connection on which the server is told what to do. As the host the client waits for a guest,
+ * and a guest's kernel refuses what comes before its server listens.
+ */
+static int control_open(struct worker *w, struct zv_conn **ctrl)
+{
+	const struct timespec moment = {.tv_nsec = 10000000};
+	uint64_t deadline = cpu_now_ns() + HELLO_NS;
+	struct zv_side *s = w->side;
+	int rc;
+
+	while ((rc = conn_open(w, w->q[0], BENCH_PORT_STREAM, ZV_STREAM, ctrl)) == -ECONNREFUSED &&
+	       s->role == ROLE_HOST && !s->met && !proc_interrupted && cpu_now_ns() < deadline) {
+		side_forgive(s);
+		(void)nanosleep(&moment, NULL);
+	}
+	s->met |= rc == 0;
+	return rc;
+}
+
 int client_run_cell(struct zv_side *s, const struct bench_cell *c, struct bench_result *res)
 {
 	struct zv_conn *ctrl = NULL;
@@ -231,7 +252,7 @@ int client_run_cell(struct zv_side *s, const struct bench_cell *c, struct bench_
 	/* One thread with all the queues: the conversation, and the tests that are not parallel. */
 	rc = worker_init(&w, s, 0, 1, c->msg_size);
 	if (rc == 0 && far_end_of(s->o)->controlled)
-		rc = conn_open(&w, w.q[0], BENCH_PORT_STREAM, ZV_STREAM, &ctrl);
+		rc = control_open(&w, &ctrl);
 	if (rc == 0)
 		rc = run_parts(&r, ctrl);
 	if (rc == 0)

@@ -48,6 +48,7 @@ struct zv_side {
 	unsigned nqueues, nthreads;
 	struct worker *workers;
 	uint32_t failed; /* a worker gave up: the others stop */
+	bool met;	 /* client: the server has accepted a connection */
 	/* server: the run since BEGIN */
 	pthread_mutex_t lock;
 	struct side_stats run;
