@@ -167,7 +167,7 @@ static const struct bench_option common[] = {
 	 NUMBER(threads, 1, BENCH_QUEUES_MAX)},
 	{"cpus", 0, "WHERE", OPTIONS_DEVICE,
 	 "1cpu: both sides on one CPU; 2cpu: one each; free: not pinned "
-	 "(2cpu where there are two, else 1cpu)",
+	 "(2cpu; 1cpu on a machine with one CPU)",
 	 CHOICE(cpus, cpus_names)},
 	{"busy-poll", 0, NULL, OPTIONS_DEVICE, "zvsock never sleeps (default: adaptive)",
 	 ON(busy_poll)},
@@ -227,8 +227,8 @@ static const struct bench_option common[] = {
 	{"factor", 0, "RATIO", OPTIONS_RUN, "Lowest ratio allowed with --baseline (0.8)",
 	 CALL(parse_factor)},
 	{"server", 0, "URI", OPTIONS_RUN, "Only serve tests, on this device", TEXT(server_uri)},
-	{"client", 0, "URI", OPTIONS_RUN, "Only run tests, on this device, against a --server",
-	 TEXT(client_uri)},
+	{"client", 0, "URI", OPTIONS_RUN,
+	 "Only run tests, on this device, against a vsock-bench --server", TEXT(client_uri)},
 	{"services", 0, "LIST", OPTIONS_RUN,
 	 "The far end of --client is zvsockd's builtin services on these ports, such as "
 	 "echo:7,discard:9,source:19, and no --server",

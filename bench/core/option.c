@@ -37,7 +37,8 @@ uint32_t option_number(const char *name, const char *s, uint32_t min, uint32_t m
 	else if (end != s && (*end == 'G' || *end == 'g'))
 		v <<= 30, end++;
 	if (end == s || *end || errno || *s == '-' || v < min || v > max)
-		option_bad("--%s takes a number from %u to %u, not '%s'", name, min, max, s);
+		option_bad("--%s takes a number from %u to %u%s, not '%s'", name, min, max,
+			   max >= 1u << 20 ? ", also written 64K or 1M" : "", s);
 	return (uint32_t)v;
 }
 

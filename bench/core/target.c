@@ -104,7 +104,7 @@ void targets_list(FILE *f, const struct bench_opts *o)
 		const struct target *t = targets[i];
 		const char *why = t->missing ? t->missing(o) : NULL;
 
-		fprintf(f, "%-20s %-12s %s\n", target_id(t), why ? "absent" : "can be had",
+		fprintf(f, "%-20s %-12s %s\n", target_id(t), why ? "absent" : "available",
 			t->about);
 		if (why)
 			fprintf(f, "%-33s %s%s%s\n", "", why, t->get ? "; to get it: " : "",

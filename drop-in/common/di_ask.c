@@ -81,7 +81,7 @@ static void report_absent(const struct di *d, int rc)
 		add(&l, "zvsockd does not answer");
 	else
 		add(&l, "no zvsockd listens there: set af_vsock in its configuration, "
-			"or ZVSOCK_AF_VSOCK to its directory");
+			"or name its directory by zvsock-run --dir or ZVSOCK_AF_VSOCK");
 	d->report(l.text);
 }
 

@@ -157,7 +157,8 @@ int check_print(const char *dir, const char *control, const char *library, const
 	else if (library)
 		line("mode preload", true, library);
 	else
-		snprintf(text, sizeof(text), "there is no %s: is zvsock installed whole?", where),
+		snprintf(text, sizeof(text), "there is no %s: install zvsock again, all of it",
+			 where),
 			line("mode preload", false, text);
 	seccomp = check_seccomp(dir, text, sizeof(text));
 	line("mode seccomp", seccomp, seccomp ? "" : text);
@@ -171,8 +172,8 @@ int check_print(const char *dir, const char *control, const char *library, const
 	}
 	line("/dev/vsock", check_dev_vsock(),
 	     check_dev_vsock() ? ""
-			       : "mode seccomp looks at every open(2) for its sake; \"ln -s null "
-				 "/dev/vsock\" spares that");
+			       : "so mode seccomp handles every open(2) for reading; \"ln -s null "
+				 "/dev/vsock\" avoids that");
 	if (program)
 		check_program(program, library);
 	if (program)

@@ -281,7 +281,8 @@ static enum mode choose(const struct options *o, const struct program *p, const 
 		exit(EXIT_CANNOT_RUN);
 	}
 	if (o->mode == MODE_PRELOAD && !library) {
-		report("--mode preload: there is no %s: is zvsock installed whole?", ZV_PRELOAD);
+		report("--mode preload: there is no %s: install zvsock again, all of it",
+		       ZV_PRELOAD);
 		exit(EXIT_OURS);
 	}
 	if (p->privileged)

@@ -47,8 +47,11 @@ static int connect_error(const char *path, const char *who, int err)
 
 	switch (err) {
 	case ENOENT:
-		return zv_err(-err, "there is no socket %s: is %s running, and is this its path?",
-			      path, who);
+		return zv_err(-err, "there is no socket %s: is %s running, and is this its path?%s",
+			      path, who,
+			      strchr(path, '=') ? " What is not an option of the device is taken "
+						  "for a part of the path"
+						: "");
 	case ECONNREFUSED: /* also from a file that is no socket */
 		if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 			return zv_err(-err, "%s is not a socket: give the path of the one of %s",

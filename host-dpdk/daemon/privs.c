@@ -86,7 +86,8 @@ int privs_prepare(const struct cfg *c)
 	}
 	if (geteuid() == 0 && !*c->user)
 		log_line(ZV_LOG_INFO, NULL,
-			 "zvsockd stays root; \"user\" in [daemon] names a user to become");
+			 "zvsockd runs as root; to have it run as another user, set \"user\" in "
+			 "[daemon]");
 	raise_descriptor_limit();
 	(void)umask(0077);
 	(void)signal(SIGPIPE, SIG_IGN);

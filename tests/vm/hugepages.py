@@ -5,6 +5,7 @@ Pages come out of nr_hugepages, which only root may raise. Whoever raises it mus
 it ends: a keeper, a shell in a session of its own, does so at the end of its standard input, which
 comes with close() and with the driver's death alike. (./run --hugepages does the same for a whole run.)
 """
+import errno
 import os
 import re
 import subprocess
@@ -45,8 +46,8 @@ def allocate(mib, name):
     except OSError as why:
         if fd is not None:
             os.close(fd)
-        return None, (f'{free()} pages of 2 MiB are free, {mib // MIB} would be needed '
-                      f'({why.strerror})')
+        text = f'no hugepages: {mib // MIB} of 2 MiB are needed, {free()} are free'
+        return None, text if why.errno in (errno.ENOSPC, errno.ENOMEM) else f'{text} ({why.strerror})'
 
 
 class Loan:
