@@ -30,7 +30,7 @@ LAYERS = {
     'host-dpdk/daemon/core/': [DAEMON + 'core/', DAEMON + 'config/', 'host-dpdk/common/vu_limits.h',
                                'host-dpdk/common/fd_closer.h', 'host-dpdk/common/passed.h', 'api/include/',
                                'api/spin.h'],
-    'host-dpdk/daemon/channel/': [DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/', 'api/include/', 'api/proto/ctrl/ctrl_msg.h', 'shm-ring/shm_ring.h'],
+    'host-dpdk/daemon/channel/': [DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/', 'host-dpdk/common/fd_closer.h', 'api/include/', 'api/proto/ctrl/ctrl_msg.h', 'shm-ring/shm_ring.h'],
     'host-dpdk/daemon/relay/': [DAEMON + 'relay/', DAEMON + 'channel/', DAEMON + 'core/', 'host-dpdk/common/passed.h', 'api/include/',
                                 'api/spin.h'],
     'host-dpdk/daemon/endpoint/': [DAEMON + 'endpoint/', DAEMON + 'relay/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/',

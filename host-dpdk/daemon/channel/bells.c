@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "bells.h"
 
+#include "fd_closer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -9,7 +11,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #define PAGES	   1024u
 #define PAGE_BYTES 1024u /* of which the page's owner uses 768: shm-ring/bell_page.h */
@@ -30,6 +31,9 @@ static struct {
 	struct page *page[PAGES]; /* NULL: free */
 	unsigned used;		  /* entries of page[] up to here may be in use */
 	uint32_t turn;		  /* of the last id: id = turn * PAGES + index in page[] */
+	/* Applications have duplicates of the eventfds, and may have put them into very many epoll
+	 * sets, out of which the last close takes them. NULL: no page was made yet. */
+	struct fd_closer *closer;
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = {.fd = -1}};
 
 /* ---- descriptors ---- */
@@ -98,6 +102,8 @@ static int make_page(uint64_t serial, unsigned queue, uid_t uid, struct page **o
 		i++;
 	if (i == PAGES)
 		return -ENOSPC;
+	if (!all.closer && !(all.closer = fd_closer_new(NULL)))
+		return -ENOMEM;
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
@@ -165,7 +171,7 @@ void bells_gone(uint64_t serial)
 		if (!p || p->serial != serial)
 			continue;
 		all.page[i] = NULL;
-		(void)close(p->event);
+		fd_closer_put(all.closer, p->event);
 		free(p);
 	}
 	while (all.used && !all.page[all.used - 1])
