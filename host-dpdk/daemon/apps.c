@@ -35,10 +35,10 @@ unsigned apps_fds(const struct cfg *c)
 {
 	const struct cfg_role_info *r = &cfg_roles[CFG_APP];
 
-	return *c->apps.path ? FDS_ITSELF + APPS_CLOSING_MOST +
-				       APPS_MAX * (2 + r->fds_device +
-						   ZV_QUEUES_MAX * (BELLS_FDS_QUEUE + r->fds_pair))
-			     : 0;
+	return *c->apps.path
+		       ? FDS_ITSELF + APPS_MAX * (2 + r->fds_device +
+						  ZV_QUEUES_MAX * (BELLS_FDS_QUEUE + r->fds_pair))
+		       : 0;
 }
 
 int apps_fd(const struct daemon *d)

@@ -9,7 +9,8 @@
 
 #include <sys/socket.h>
 
-/* Sockets that wait to be closed, on kernels where descriptors may be queued in them (passed.h): */
+/* Sockets that wait to be closed, on kernels where descriptors may be queued in them (passed.h).
+ * They take descriptors reserved for applications, of which these hardly ever use all. */
 #define APPS_CLOSING_FULL 64u /* of a user: it gets no place */
 #define APPS_CLOSING_FLOOD                                                                         \
 	256u /* of a user: after each further one nobody is accepted for PAUSE_MS */

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <proto/local/client_msg.h>
+#include <proto/local/dropin_msg.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,9 +28,12 @@
 #define ATTACKER   54321 /* uids */
 #define OTHER	   54322
 #define BACKLOG	   64 /* of the client socket; the kernel takes one more */
+#define PROGRAMS   20
+#define AT_ONCE	   253u /* SCM_MAX_FD */
 #define PATIENCE_S 30
 #define CONF                                                                                       \
 	"applications = @apps\napplications_mode = 0666\n"                                         \
+	"af_vsock = @\naf_vsock_mode = 0666\n"                                                     \
 	"[guest g]\ncid = 11\nsocket = @g\nunix = @u\n"
 
 static const char *program;
@@ -76,22 +80,24 @@ static void go_on(void)
 	assert_int_equal(kill(zf_pid, SIGCONT), 0);
 }
 
-/* Sends a byte with @b, and closes that. While zvsockd is held: it will be the last to close it. */
-static void send_bomb(int sock, int b)
+/* Sends a byte with @b, @n times, and closes that. While zvsockd is held: it will be the last to
+ * close it. */
+static void send_bomb(int sock, int b, unsigned n)
 {
 	union {
 		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} ctl = {.align = {.cmsg_len = CMSG_LEN(sizeof(int)),
+		char buf[CMSG_SPACE(AT_ONCE * sizeof(int))];
+	} ctl = {.align = {.cmsg_len = CMSG_LEN(n * sizeof(int)),
 			   .cmsg_level = SOL_SOCKET,
 			   .cmsg_type = SCM_RIGHTS}};
 	struct iovec iov = {(void *)(uintptr_t) "x", 1};
 	struct msghdr m = {.msg_iov = &iov,
 			   .msg_iovlen = 1,
 			   .msg_control = ctl.buf,
-			   .msg_controllen = sizeof(ctl.buf)};
+			   .msg_controllen = CMSG_SPACE(n * sizeof(int))};
 
-	memcpy(CMSG_DATA(&ctl.align), &b, sizeof(b));
+	for (unsigned i = 0; i < n; i++)
+		memcpy(CMSG_DATA(&ctl.align) + i * sizeof(b), &b, sizeof(b));
 	assert_int_equal(sendmsg(sock, &m, MSG_NOSIGNAL), 1);
 	close(b);
 }
@@ -133,7 +139,7 @@ static void others_attach(void **state)
 	hold(); /* only once: a signal ends the waiting of a close */
 	for (unsigned i = 0; i <= BACKLOG; i++) {
 		fd[i] = connect_as(ATTACKER, "apps");
-		send_bomb(fd[i], slow_fd(&end[i]));
+		send_bomb(fd[i], slow_fd(&end[i]), 1);
 	}
 	go_on();
 	for (unsigned i = 0; i <= BACKLOG; i++) {
@@ -151,6 +157,38 @@ static void others_attach(void **state)
 	assert_true(zf_fds_back(fds_before));
 	attach(ATTACKER, &m);
 	assert_int_equal(m.result, 0);
+	assert_true(zf_fds_back(fds_before));
+}
+
+/* ---- AF_VSOCK programs ---- */
+
+/* What is received of a user while others of its descriptors are being closed would add up to all
+ * that connections may hold, those of guests among them. */
+static void programs_take_no_descriptors(void **state)
+{
+	int fd[PROGRAMS], end[PROGRAMS], other;
+	struct dropin_msg m;
+
+	(void)state;
+	needs_root();
+	hold();
+	for (unsigned i = 0; i < PROGRAMS; i++) {
+		fd[i] = connect_as(ATTACKER, "ask");
+		send_bomb(fd[i], slow_fd(&end[i]), AT_ONCE);
+	}
+	go_on();
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		is_hung_up(fd[i]);
+	/* What the first program has sent, and the sockets of all. */
+	assert_true(zf_fds_back(fds_before + AT_ONCE + PROGRAMS));
+	other = connect_as(OTHER, "ask");
+	dropin_msg_init(&m, DROPIN_HELLO);
+	assert_int_equal(send(other, &m, sizeof(m), MSG_NOSIGNAL), sizeof(m));
+	assert_int_equal(recv(other, &m, sizeof(m), 0), sizeof(m));
+	assert_int_equal(m.result, 0);
+	close(other);
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		close(end[i]);
 	assert_true(zf_fds_back(fds_before));
 }
 
@@ -175,6 +213,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(others_attach),
+		cmocka_unit_test(programs_take_no_descriptors),
 	};
 
 	if (argc < 2) {

@@ -246,10 +246,10 @@ struct av_space {
 	struct cfg_space cfg; /* [H] writes, under the lock */
 	struct lcore *home;
 	struct av_listener listener[AV_SOCKETS];
-	int ports_fd;	  /* DIR/ports; -1: none */
-	unsigned n_saved; /* lines in it */
-	struct fd_closer
-		*closer; /* descriptors that programs have sent; NULL: they cannot send any */
+	int ports_fd;		  /* DIR/ports; -1: none */
+	unsigned n_saved;	  /* lines in it */
+	struct fd_closer *closer; /* descriptors beside datagrams; NULL: programs cannot send any */
+	struct closers *closers;  /* all others that programs send; NULL as `closer` */
 	/* [H] */
 	bool ending;
 	TAILQ_HEAD(, av_ask) asks;
@@ -298,10 +298,6 @@ struct av_user *av_user(struct av_space *s, uid_t uid);
 void av_user_put(struct av_space *s, struct av_user *u);
 /* May @u, which has @n, have one more? There are @all in total, at most @most. */
 bool av_user_may(const struct av_user *u, unsigned n, unsigned all, unsigned most);
-/* Closes @fd, taken by fds_get(), in which unread descriptors may be queued. */
-void av_discard(struct av_space *s, int fd, bool stream);
-/* The same for a socket that reached [G] too late, when the space may be gone. */
-void av_discard_late(struct lcore *lc, int fd, bool stream);
 /* The local CID that programs see. Any lcore, under the lock. */
 uint32_t av_local_cid(const struct av_space *s);
 /* The guest that @cid leads to; NULL: none. Under the lock. */
@@ -315,6 +311,22 @@ bool av_fd_take(struct av_user *u, unsigned part);
 void av_fd_give(struct av_user *u);
 /* How many more that may be at this moment. */
 uint32_t av_fd_left(const struct av_user *u, unsigned part);
+
+/* ---- av_discard.c: what programs have sent, and what takes long to close ---- */
+
+/* The kernel cannot refuse descriptors. False: no memory. */
+bool av_expect_passed(struct av_space *s);
+/* Closes @fd, taken by fds_get(), in which unread descriptors may be queued. */
+void av_discard(struct av_space *s, int fd, bool stream);
+/* The same for a socket that reached [G] too late, when the space may be gone. */
+void av_discard_late(struct lcore *lc, int fd, bool stream);
+/* The user at the other end of @fd, CLOSERS_NOBODY: not known. */
+uid_t av_peer_of(int fd);
+/* Descriptors that @uid has sent and that take long to close leave it nothing here: those that wait
+ * to be closed are its share of all. */
+bool av_is_flooding(const struct av_space *s, uid_t uid);
+/* The same of all users together. */
+bool av_is_flooded(const struct av_space *s);
 
 /* ---- av_ask.c ---- */
 

@@ -6,8 +6,8 @@
  */
 #include "av_dgram.h"
 
+#include "core/closers.h"
 #include "core/fds.h"
-#include "fd_closer.h"
 #include "passed.h"
 
 #include <errno.h>
@@ -90,9 +90,15 @@ void av_ask_end(struct av_ask *a)
 
 /* ---- requests ---- */
 
-/* Receives a message without waiting. Returns its length; 0: the program has closed; -errno;
- * -EPERM: descriptors came with it. */
-static ssize_t receive(struct av_space *s, int from, struct dropin_msg *m)
+/* Descriptors of @uid may be received: none is waiting to be closed. */
+static bool may_receive(const struct av_space *s, uid_t uid)
+{
+	return fds_passed_reads() && closers_count(s->closers, uid) == 0;
+}
+
+/* Receives a message of a program of @uid without waiting. Returns its length; 0: the program has
+ * closed; -errno; -EPERM: descriptors came with it. */
+static ssize_t receive(struct av_space *s, int from, uid_t uid, struct dropin_msg *m)
 {
 	struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -101,17 +107,17 @@ static ssize_t receive(struct av_space *s, int from, struct dropin_msg *m)
 	unsigned n_fds;
 	ssize_t n;
 
-	if (s->closer && !fds_passed_reads() && passed_peek(from, &mh, 0) < 0)
+	if (s->closers && !may_receive(s, uid) && passed_peek(from, &mh, 0) < 0)
 		return -errno;
-	if (s->closer)
+	if (s->closers)
 		passed_cmsg_attach(&mh, &room);
 	n = recvmsg(from, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return -errno;
-	n_fds = s->closer ? passed_take(&mh, fd) : 0;
+	n_fds = s->closers ? passed_take(&mh, fd) : 0;
 	if (n_fds) {
 		fds_take(n_fds);
-		fd_closer_put_all(s->closer, fd, n_fds);
+		closers_put(s->closers, uid, fd, n_fds);
 	}
 	if (n_fds || mh.msg_flags & MSG_CTRUNC)
 		return -EPERM;
@@ -186,7 +192,7 @@ void av_ask_serve(struct av_ask *a)
 			av_turn_wait(a);
 			return;
 		}
-		n = receive(a->space, a->fd, &m);
+		n = receive(a->space, a->fd, a->cred.uid, &m);
 		if (n == -EAGAIN)
 			return;
 		av_turn_done(a->space);
@@ -265,7 +271,7 @@ static void turn_away(struct av_space *s, int fd, const struct ucred *cred)
 			 AV_ASKS_MAX / 4, AV_ASKS_MAX);
 	/* If a socket is closed with an unread request in it, the peer loses the answer. */
 	(void)shutdown(fd, SHUT_RD);
-	for (unsigned i = 0; i < LEFT_UNREAD && receive(s, fd, &m) > 0; i++)
+	for (unsigned i = 0; i < LEFT_UNREAD && receive(s, fd, cred->uid, &m) > 0; i++)
 		;
 	av_discard(s, fd, false);
 }
@@ -278,7 +284,8 @@ void av_ask_begin(struct av_space *s, int fd)
 
 	if (a && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
 		a->user = av_user(s, cred.uid);
-	if (!a || !a->user || !av_user_may(a->user, a->user->asks, s->n_asks, AV_ASKS_MAX) ||
+	if (!a || !a->user || av_is_flooding(s, cred.uid) ||
+	    !av_user_may(a->user, a->user->asks, s->n_asks, AV_ASKS_MAX) ||
 	    !av_fd_take(a->user, AV_FDS_SHARE)) {
 		turn_away(s, fd, &cred);
 		if (a && a->user)

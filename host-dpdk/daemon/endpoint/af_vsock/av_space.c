@@ -3,6 +3,7 @@
 #include "av_dgram.h"
 #include "endpoint_af_vsock.h"
 
+#include "core/closers.h"
 #include "core/fds.h"
 #include "fd_closer.h"
 #include "passed.h"
@@ -24,9 +25,6 @@ static const int socket_types[AV_SOCKETS] = {SOCK_SEQPACKET, SOCK_STREAM, SOCK_S
 					     SOCK_DGRAM};
 
 static struct av_space *spaces; /* the main thread's */
-/* Created with the first space, if the kernel cannot refuse descriptors on sockets; lcores may use
- * it until the end of the process. */
-static struct fd_closer *late_closer;
 
 /* ---- state of a space that home owns ---- */
 
@@ -76,26 +74,6 @@ void av_user_put(struct av_space *s, struct av_user *u)
 bool av_user_may(const struct av_user *u, unsigned n, unsigned all, unsigned most)
 {
 	return all < most && (u->uid == 0 || n < most / 4);
-}
-
-void av_discard(struct av_space *s, int fd, bool stream)
-{
-	if (s->closer && passed_waits(fd, stream)) {
-		fd_closer_put_all(s->closer, &fd, 1); /* it calls fds_put() */
-		return;
-	}
-	io_close_fd(lcore_io(s->home), fd);
-	fds_put();
-}
-
-void av_discard_late(struct lcore *lc, int fd, bool stream)
-{
-	if (late_closer && passed_waits(fd, stream)) {
-		fd_closer_put_all(late_closer, &fd, 1);
-		return;
-	}
-	io_close_fd(lcore_io(lc), fd);
-	fds_put();
 }
 
 /* ---- guests ---- */
@@ -236,19 +214,19 @@ static void accept_more(struct lcore_timer *t)
 	struct av_listener *l =
 		(struct av_listener *)(void *)((char *)t - offsetof(struct av_listener, pause));
 
-	if (!l->accept.pending && fds_available())
+	if (!l->accept.pending && fds_available() && !av_is_flooded(l->space))
 		io_accept(lcore_io(l->space->home), &l->accept, l->fd);
 	else
 		lcore_timer_start(l->space->home, t, ACCEPT_PAUSE);
 }
 
-static void accept_pause(struct av_listener *l, int err)
+static void accept_pause(struct av_listener *l, const char *why)
 {
 	uint32_t more;
 
 	if (log_once(&l->space->refused, &more))
 		log_line(ZV_LOG_WARN, NULL, "%s: cannot accept: %s; programs have to wait",
-			 path_of(l), zv_strerror(err));
+			 path_of(l), why);
 	io_cancel(lcore_io(l->space->home), &l->accept);
 	lcore_timer_start(l->space->home, &l->pause, ACCEPT_PAUSE);
 }
@@ -260,21 +238,24 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 
 	(void)flags;
 	if (res >= 0) {
-		bool room = fds_get();
+		bool room = fds_get(), floods = s->closers && av_is_flooding(s, av_peer_of(res));
 
 		if (!room || s->ending) {
 			if (!room)
 				fds_take(1); /* counted until it is closed */
 			av_discard(s, res, l->what == AV_STREAM);
 			if (!room)
-				accept_pause(l, -EMFILE);
+				accept_pause(l, zv_strerror(-EMFILE));
 		} else if (l->what == AV_ASK) {
 			av_ask_begin(s, res);
 		} else {
 			av_socket_arrived(s, res, l->what);
 		}
+		if (room && !s->ending && (floods || av_is_flooded(s)))
+			accept_pause(l, "too many descriptors wait to be closed that programs "
+					"have sent and that take long to close");
 	} else if (res != -ECONNABORTED && res != -EINTR && res != -ECANCELED) {
-		accept_pause(l, res);
+		accept_pause(l, zv_strerror(res));
 	}
 	if (!op->pending && !s->ending && !l->pause.running)
 		io_accept(lcore_io(s->home), op, l->fd);
@@ -307,14 +288,8 @@ static int listener_open(struct guest *g, struct av_space *s, enum av_socket wha
 	l->fd = socket(AF_UNIX, socket_types[what] | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
 		return open_failed(g, l, "cannot make a socket", -errno);
-	if (!passed_refuse(l->fd)) {
-		if (!s->closer)
-			s->closer = fd_closer_new(fds_put);
-		if (!late_closer)
-			late_closer = fd_closer_new(fds_put);
-		if (!s->closer || !late_closer)
-			return open_failed(g, l, "cannot make a socket", -ENOMEM);
-	}
+	if (!passed_refuse(l->fd) && !av_expect_passed(s))
+		return open_failed(g, l, "cannot make a socket", -ENOMEM);
 	if (what == AV_DGRAM && setsockopt(l->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
 		return open_failed(g, l, "cannot learn who sends", -errno);
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
@@ -333,9 +308,9 @@ static void listener_close(struct av_space *s, struct av_listener *l)
 {
 	if (l->fd >= 0) {
 		(void)unlink(path_of(l));
-		if (s->closer) { /* connections that wait in it may contain descriptors */
+		if (s->closers) { /* connections that wait in it may contain descriptors */
 			fds_take(1);
-			fd_closer_put_all(s->closer, &l->fd, 1);
+			closers_put(s->closers, CLOSERS_NOBODY, &l->fd, 1);
 		} else {
 			(void)close(l->fd);
 		}
@@ -384,6 +359,7 @@ static void space_free(struct av_space *s)
 	av_ports_close(s);
 	av_mail_free(s->mail);
 	fd_closer_free(s->closer);
+	closers_free(s->closers);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
