@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/net.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,12 +122,38 @@ static void last_line(const char *log, char *buf, size_t len)
 		fclose(f);
 }
 
+/*
+ * Somebody has bound a socket to @path and does not listen yet: whoever connects is refused. The
+ * kernel's list tells, where a connection might be the only one that the program takes.
+ */
+static bool bound_only(const char *path)
+{
+	FILE *f = fopen("/proc/net/unix", "re");
+	bool bound = false, listens = false;
+	char line[256]; /* 7 fields and a path */
+	unsigned flags;
+
+	while (f && !listens && fgets(line, sizeof(line), f)) {
+		int at = 0;
+
+		line[strcspn(line, "\n")] = '\0';
+		if (sscanf(line, "%*s %*s %*s %x %*s %*s %*s %n", &flags, &at) != 1 || !at ||
+		    strcmp(line + at, path) != 0)
+			continue;
+		bound = true;
+		listens = flags & (unsigned)__SO_ACCEPTCON;
+	}
+	if (f)
+		fclose(f);
+	return bound && !listens;
+}
+
 static bool all_there(const char *const *sockets)
 {
 	struct stat st;
 
 	for (; *sockets; sockets++)
-		if (stat(*sockets, &st) < 0 || !S_ISSOCK(st.st_mode))
+		if (stat(*sockets, &st) < 0 || !S_ISSOCK(st.st_mode) || bound_only(*sockets))
 			return false;
 	return true;
 }
