@@ -273,7 +273,7 @@ def ncat_as_it_is(w):
     data = os.urandom(4 * MIB)
     for there, here, port in Pair(w).both_ways():
         with open(w.path('got'), 'w+b') as f:
-            p = serve(there, port, 'ncat', '--vsock', '-l', port, '--recv-only', stdout=f)
+            p = serve(there, port, 'ncat', '--vsock', '-l', '-p', port, '--recv-only', stdout=f)
             here.run('ncat', '--vsock', '--send-only', here.peer, port, data=data)
             ended(p)
             f.seek(0)

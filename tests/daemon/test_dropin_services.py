@@ -229,7 +229,7 @@ def servers(w):
     if shutil.which('socat'):
         yield 'socat', lambda cid, port: ['socat', f'VSOCK-LISTEN:{port},fork,backlog=250', 'SYSTEM:printf here; cat'], 'here'
     if shutil.which('ncat'):
-        yield 'ncat', lambda cid, port: ['ncat', '--vsock', '-l', '-k', '-m', '250', '--sh-exec', 'printf here; cat', port], 'here'
+        yield 'ncat', lambda cid, port: ['ncat', '--vsock', '-l', '-k', '-m', '250', '--sh-exec', 'printf here; cat', '-p', port], 'here'
     if shutil.which('nbdkit'):
         yield 'nbdkit', lambda cid, port: ['nbdkit', '-f', '--vsock', '--port', port, 'memory', '8M'], 'NBDMAGIC'
     if ga := qemu_ga():

@@ -233,7 +233,7 @@ def daemon_ncat_guest_to_host(bench):
 @scenario
 def daemon_ncat_host_to_guest(bench):
     """A host program sends 16 MiB to ncat in the guest; sha256 is the same."""
-    host_to_guest(bench, 6004, 'ncat --vsock --recv-only -l 6004')
+    host_to_guest(bench, 6004, 'ncat --vsock --recv-only -l -p 6004')
 
 
 @also_in_uml

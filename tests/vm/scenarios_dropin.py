@@ -115,7 +115,7 @@ def dropin_socat_host_to_guest(bench):
 @scenario
 def dropin_ncat_guest_to_host(bench):
     """ncat in the guest sends 16 MiB to `ncat --vsock -l` on the host."""
-    to_host(testbed_of(bench), PORT + 1, f'ncat --vsock --recv-only -l {PORT + 1}',
+    to_host(testbed_of(bench), PORT + 1, f'ncat --vsock --recv-only -l -p {PORT + 1}',
             f'ncat --vsock --send-only 2 {PORT + 1} </tmp/data')
 
 
@@ -123,7 +123,7 @@ def dropin_ncat_guest_to_host(bench):
 @scenario
 def dropin_ncat_host_to_guest(bench):
     """`ncat --vsock` on the host sends 16 MiB to ncat in the guest."""
-    to_guest(testbed_of(bench), 6104, 'ncat --vsock --recv-only -l 6104', 'ncat --vsock --send-only {cid} 6104')
+    to_guest(testbed_of(bench), 6104, 'ncat --vsock --recv-only -l -p 6104', 'ncat --vsock --send-only {cid} 6104')
 
 
 @every_kernel

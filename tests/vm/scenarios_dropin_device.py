@@ -27,7 +27,7 @@ def both_ways(bench, how, port):
     testbed = testbed_with(bench, how)
     for name, listen, send in (
             ('socat', 'socat -u VSOCK-LISTEN:{port} -', 'socat -u - VSOCK-CONNECT:{cid}:{port}'),
-            ('ncat', 'ncat --vsock --recv-only -l {port}', 'ncat --vsock --send-only {cid} {port}')):
+            ('ncat', 'ncat --vsock --recv-only -l -p {port}', 'ncat --vsock --send-only {cid} {port}')):
         under = f'{UNDER} --mode {"preload" if name == "socat" else "auto"} '
         to_host(testbed, port, listen.format(port=port), under + send.format(cid=2, port=port) + ' </tmp/data', 'dev')
         to_guest(testbed, port, under + listen.format(port=port), send.format(cid='{cid}', port=port), 'dev')
