@@ -78,9 +78,9 @@ static int be_app(const char *uri, const char *port, const char *how)
 	struct zv_queue *q;
 	int ret;
 
-	do /* zvsockd may have had no CPU for seconds */
+	do /* zvsockd may have had no CPU for seconds, and hangs up on who attaches for so long */
 		ret = zv_open(&dev, uri, &o);
-	while (ret == -ETIMEDOUT);
+	while (ret == -ETIMEDOUT || ret == -EPROTO);
 	if (ret || (listens && zv_listen(dev, (uint32_t)atoi(port), ZV_STREAM, 0))) {
 		fprintf(stderr, "%s\n", zv_error_text());
 		return 1;
@@ -88,7 +88,7 @@ static int be_app(const char *uri, const char *port, const char *how)
 	q = zv_queue(dev, 0);
 	ret = -ECONNREFUSED;
 	/* zvsockd says that it is refused when who listens has had no CPU for 2 s. */
-	while (!listens && ret == -ECONNREFUSED)
+	while (!listens && (ret == -ECONNREFUSED || ret == -ENETDOWN))
 		ret = zv_connect_wait(q, to, (uint32_t)atoi(port), ZV_STREAM, UINT64_MAX, &c);
 	if (!listens && ret) {
 		fprintf(stderr, "%s\n", zv_error_text());
