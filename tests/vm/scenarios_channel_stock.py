@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+import time
 
 import image
 from guest import Guest, vsock_args
@@ -36,7 +37,7 @@ class StockVm(Vm):
     def power_on(self):
         testbed, bench = self.testbed, self.testbed.bench
         disk = os.path.join(bench.vmdir, f'initrd-channel-stock-{testbed.kernel.release}')
-        image.build(testbed.kernel, [bench.program(p) for p in ('vm_agent', 'vsock_peer', 'vm_pmd_app', 'vsock-bench-guest')], disk,
+        image.build(testbed.kernel, [bench.program(p) for p in ('vm_agent', 'vsock_peer', 'vm_pmd_app', 'vm_first', 'vsock-bench-guest')], disk,
                     (*testbed.kernel.stock_modules, *DAX_MODULES), (bench.program('zv-bind'),))
         self.guest = Guest(testbed.owner, testbed.folder, self.log, testbed.kernel, disk,
                            [*vsock_args(self.socket, self.keys.get('mode') == 'client'), *self.args], memory=512, room=512)
@@ -93,6 +94,22 @@ def two_programs(testbed):
     for program in (first, other):
         program.quit()
     return granted
+
+
+@scenario
+def channel_stock_first_connect(bench):
+    """A program that connects with zv_connect_wait() as soon as its device is open has a channel."""
+    testbed = stock_testbed(bench)
+    vm = testbed.vms['pmd']
+    testbed.attach_app()
+    for n in range(1, 6):
+        vm.guest.run('vm_first vsock:')
+        if (granted := testbed.counter('channel_granted')) != n:
+            raise Failure(f'{granted} channels for {n} programs')
+    until(testbed.all_free, 'all parts of the region to come back')
+    start = time.monotonic()
+    vm.guest.run('vm_first vsock:region=none')
+    return f'{n} channels; without a region {time.monotonic() - start:.2f} s'
 
 
 @scenario

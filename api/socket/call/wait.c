@@ -30,6 +30,7 @@
  * sees the other. The owner sets its own time-out before it checks wake for the last time, so it
  * cannot undo the waker's setting. A late waker makes the timer expire once for nothing.
  */
+#include "socket/chan/grant.h"
 #include "socket/core/timer.h"
 #include "socket/queue/arm.h"
 #include "socket/queue/poll.h"
@@ -402,16 +403,26 @@ static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 	return done(w, ret);
 }
 
-/* True: this side has memory for channels, and the peer has not learned of it yet. */
-static bool offer_pending(const struct zv_queue *q)
+/*
+ * True: this side has memory for channels, and a connection that is requested now has none, because
+ * the peer has not learned of that memory. Packets follow the offer, so its being sent is enough.
+ * Kernel sockets do not: whoever requests over one says before that it wants a channel, and can
+ * only do so once the region is in use. A peer that does not want it is waited for once, @limit ns
+ * from its HELLO.
+ */
+static bool offer_pending(const struct zv_queue *q, uint64_t limit)
 {
 	const struct transport_region_ops *ops = q->dev->ops->regions;
 	struct ctrl_offer offer;
+	uint64_t since;
 
-	return !q->host && q->tq->up &&
-	       (q->peer.state == HELLO_OFF || q->peer.state == HELLO_WAIT) &&
-	       !(q->dev->opts.flags & (ZV_OPT_NO_CHANNEL | ZV_OPT_NO_HELLO)) && ops && ops->offer &&
-	       ops->offer(q->dev->t, q->index, &offer) == 0;
+	if (q->host || !q->tq->up || q->dev->opts.flags & (ZV_OPT_NO_CHANNEL | ZV_OPT_NO_HELLO) ||
+	    !ops || !ops->offer || ops->offer(q->dev->t, q->index, &offer))
+		return false;
+	if (q->peer.state == HELLO_OFF || q->peer.state == HELLO_WAIT)
+		return true;
+	return q->dev->ops->kernel_sockets && q->peer.state == HELLO_DONE &&
+	       grants_offered(q, &since) && zv_now() - since < limit;
 }
 
 /*
@@ -431,7 +442,7 @@ static int offer_wait(struct waiting *w)
 	while (!ret) {
 		if (quiesce_enter(&q->tq->qs)) {
 			queue_work(q);
-			pending = offer_pending(q);
+			pending = offer_pending(q, limit / 2);
 			quiesce_leave(&q->tq->qs);
 		}
 		if (!pending)

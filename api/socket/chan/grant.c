@@ -5,6 +5,7 @@
 #include "chan_bell.h"
 #include "socket/conn/conn.h"
 #include "socket/core/peer.h"
+#include "socket/core/timer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -154,10 +155,24 @@ void grants_begin(struct zv_queue *q)
 	if (!q->grants.spare)
 		q->grants.spare = calloc(1, sizeof(*q->grants.spare));
 	q->grants.device = device;
+	q->grants.begun = zv_now();
 	if (other && former_device_holds(q))
 		q->grants.offer_due = true;
 	else
 		send_offer(q);
+}
+
+bool grants_offered(const struct zv_queue *q, uint64_t *since)
+{
+	const struct queue_region *r;
+
+	*since = q->grants.begun;
+	if (!q->hello.conn || !(queue_caps(q) & ZV_CAP_CHANNEL) || q->grants.offer_due)
+		return false;
+	TAILQ_FOREACH(r, &q->grants.regions, link)
+		if (r->map && r->at.gpa != CTRL_BY_FD)
+			return !STAILQ_EMPTY(&q->grants.out);
+	return true;
 }
 
 /* ---- regions ---- */

@@ -38,6 +38,11 @@ void grants_begin(struct zv_queue *q);
 /* To be called when the session is over: what was announced in it, and grants without a connection,
  * become invalid. */
 void grants_end(struct zv_queue *q);
+/*
+ * This side's region has been offered, and the device has not learned yet that it can be used.
+ * *since: when that began, in ns of zv_now(); a device that does not want it says nothing.
+ */
+bool grants_offered(const struct zv_queue *q, uint64_t *since);
 /* @out, which was the first in q->grants.out, has been sent and removed from the list. */
 void grants_sent(struct zv_queue *q, struct ctrl_out *out);
 /* The queue is closed, and with it all channels; no more messages are sent. */

@@ -365,6 +365,7 @@ struct queue_grants {
 	bool had_session;	  /* there was an earlier session, whose messages may be lost */
 	bool offer_due;		  /* a region is to be offered once nothing is held in it */
 	uint64_t device;	  /* device whose grants are held: the nonce of its HELLO_ACK */
+	uint64_t begun;		  /* when the device answered HELLO, in ns of zv_now() */
 	struct ctrl_out_list out; /* messages to the device: sent when there is a buffer */
 	uint32_t nout;
 };
