@@ -32,7 +32,8 @@ int dir_open_file(int dir, const char *name, int flags, mode_t mode)
 	struct open_how how = {.flags = (unsigned)flags, .mode = mode, .resolve = RESOLVE_NO_XDEV};
 	long fd = syscall(SYS_openat2, dir, name, &how, sizeof(how));
 
-	if (fd < 0 && errno == ENOSYS) /* a seccomp filter that is older than the call */
+	/* A seccomp filter that does not know the call; some answer with EPERM. */
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
 		fd = openat(dir, name, flags, mode);
 	return fd < 0 ? -errno : (int)fd;
 }

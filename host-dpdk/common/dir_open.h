@@ -3,7 +3,7 @@
  * Files in directories where others may create some too. Whoever owns a file may have a file system
  * of a program of its own mounted there (FUSE): then open(2), stat(2) and connect(2) wait until
  * that program answers. So such a name is looked up in its directory only, and not in what is
- * mounted on it.
+ * mounted on it; except under a seccomp filter that denies openat2(2), which is needed for this.
  */
 #ifndef ZV_DIR_OPEN_H
 #define ZV_DIR_OPEN_H

@@ -95,24 +95,27 @@ static int open_lock(const char *lock)
 	return fd;
 }
 
-/* True: @fd is the file that is @path now. */
-static bool is_there(int fd, const char *path)
+/* 1: @fd is the file that is @path now; 0: it is not; or -errno. */
+static int is_there(int fd, const char *path)
 {
-	int there = dir_open_path(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+	int there = dir_open_path(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0), ret;
 	struct stat mine, now;
-	bool same = there >= 0 && fstat(fd, &mine) == 0 && fstat(there, &now) == 0 &&
-		    mine.st_ino == now.st_ino && mine.st_dev == now.st_dev;
 
-	if (there >= 0)
-		(void)close(there);
-	return same;
+	if (there < 0)
+		return there == -ENOENT ? 0 : there;
+	if (fstat(fd, &mine) < 0 || fstat(there, &now) < 0)
+		ret = -errno;
+	else
+		ret = mine.st_ino == now.st_ino && mine.st_dev == now.st_dev;
+	(void)close(there);
+	return ret;
 }
 
 /* An exclusive lock on the file that is "PATH.lock" now. */
 static int lock_file(const char *path)
 {
 	char lock[LOCK_PATH_MAX];
-	int fd;
+	int fd, there;
 
 	lock_path(lock, path);
 	for (;;) {
@@ -147,9 +150,13 @@ static int lock_file(const char *path)
 				      path, lock);
 		}
 		/* The last holder removes the file: what we have locked may be gone already. */
-		if (is_there(fd, lock))
+		there = is_there(fd, lock);
+		if (there > 0)
 			return fd;
 		(void)close(fd);
+		if (there < 0)
+			return zv_err(there, "%s: cannot look at the lock file %s: %s", path, lock,
+				      zv_strerror(there));
 	}
 }
 

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,8 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -139,11 +144,117 @@ static void what_is_mounted_on_a_name_is_not_looked_at(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* ---- few descriptors ---- */
+
+/* With @room descriptors to be had: 1: claimed; 0: it said that there are too few; 2: else. */
+static int claim_with(int room)
+{
+	struct rlimit limit;
+	int lowest = dup(0), fd;
+
+	if (lowest < 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 3;
+	(void)close(lowest);
+	limit.rlim_cur = (rlim_t)(lowest + room);
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 4;
+	fd = sock_claim(in_dir("claimed"));
+	if (fd < 0)
+		return fd == -EMFILE && strstr(zv_error_text(), in_dir("claimed")) ? 0 : 2;
+	sock_unclaim(in_dir("claimed"), fd);
+	return 1;
+}
+
+/* A claim that cannot look at its lock file ends; it would try for ever. */
+static void a_claim_ends_where_there_are_few_descriptors(void **state)
+{
+	int status;
+
+	(void)state;
+	for (int room = 0; room <= 4; room++) {
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			/* of processor time: no matter how busy the machine is */
+			const struct rlimit seconds = {.rlim_cur = 10, .rlim_max = 10};
+
+			closefrom(3);
+			_exit(setrlimit(RLIMIT_CPU, &seconds) < 0 ? 5 : claim_with(room));
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		(void)unlink(in_dir("claimed.lock"));
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), room < 3 ? 0 : 1);
+	}
+}
+
+/* ---- seccomp ---- */
+
+static bool deny_openat2(int err)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat2, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)err),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0;
+}
+
+/* 0; otherwise what is wrong. */
+static int look_under_filter(int err)
+{
+	int fd;
+
+	if (!deny_openat2(err))
+		return 77;
+	if (try_connect(in_dir("socket")) != 0)
+		return 1;
+	if (try_connect(in_dir("none")) != -ENOENT)
+		return 2;
+	fd = sock_claim(in_dir("claimed"));
+	if (fd < 0)
+		return 3;
+	sock_unclaim(in_dir("claimed"), fd);
+	return 0;
+}
+
+/* As those of container managers that are older than the call. */
+static void a_seccomp_filter_may_deny_openat2(void **state)
+{
+	static const int answers[] = {ENOSYS, EPERM};
+	int fd = listen_at(in_dir("socket")), status[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (pid == 0)
+			_exit(look_under_filter(answers[i]));
+		assert_int_equal(waitpid(pid, &status[i], 0), pid);
+	}
+	(void)close(fd);
+	(void)unlink(in_dir("socket"));
+	for (int i = 0; i < 2; i++) {
+		assert_true(WIFEXITED(status[i]));
+		if (WEXITSTATUS(status[i]) == 77)
+			skip();
+		assert_int_equal(WEXITSTATUS(status[i]), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_a_socket_of_that_name_is_connected_to),
 		cmocka_unit_test(what_is_mounted_on_a_name_is_not_looked_at),
+		cmocka_unit_test(a_claim_ends_where_there_are_few_descriptors),
+		cmocka_unit_test(a_seccomp_filter_may_deny_openat2),
 	};
 	int ret;
 
