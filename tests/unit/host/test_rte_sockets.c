@@ -331,7 +331,9 @@ static void the_control_thread_closes_no_eventfd_last(void **state)
 		assert_string_not_equal(last.closed_by[i], "zvsock-control");
 		pthread_mutex_unlock(&last.lock);
 	}
+	pthread_mutex_lock(&last.lock);
 	last.n = 0;
+	pthread_mutex_unlock(&last.lock);
 	ops->close(d);
 	front_free(&f);
 }
