@@ -63,9 +63,14 @@ bool wake_cost_note(struct wake_cost *c, struct wake_limit *l, uint64_t took)
 	}
 	usual = usual_ns(took);
 	if (took <= usual) {
-		c->fast++;
+		if (++c->fast == WAKE_MEASURED)
+			c->pardon = true;
 		return false;
 	}
 	c->fast = 0;
+	if (c->pardon) {
+		c->pardon = false;
+		return false;
+	}
 	return charge(l, took);
 }

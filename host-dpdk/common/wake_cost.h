@@ -11,8 +11,12 @@
  * So writes are measured: with the clock, which costs little; and after one that was slow, and for
  * the first ones on each descriptor, with the CPU time of the thread, because a thread may also
  * lose its CPU in the middle of a write. CPU time beyond what is usual is charged to a limit that
- * all descriptors of one peer share. A single slow write is no sign of anything (an interrupt),
- * and costs nothing: it takes two, on the same descriptor, within WAKE_MEASURED.
+ * all descriptors of one peer share.
+ *
+ * A single slow write is no sign of anything: an interrupt is in the CPU time too, and so is what a
+ * hypervisor took from this machine where there is no steal clock. So after WAKE_MEASURED fast
+ * writes in a row, one slow one is not charged. A new descriptor has to have these first, or a peer
+ * that gives another one for each write would never be charged.
  */
 #ifndef ZV_WAKE_COST_H
 #define ZV_WAKE_COST_H
@@ -37,6 +41,7 @@ struct wake_limit {
 /* Of one descriptor. Zeroed memory is a new one. */
 struct wake_cost {
 	uint8_t fast; /* writes in a row that were measured and not slow; WAKE_MEASURED: enough */
+	bool pardon;  /* the next slow one is not charged */
 };
 
 static inline uint64_t wake_clock(const struct wake_cost *c)

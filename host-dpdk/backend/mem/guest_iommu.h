@@ -55,7 +55,7 @@ struct guest_iommu {
 	 * Translates @a to the frontend's address *to. *len: in, bytes wanted (>= 1); out, how many
 	 * of them are contiguous (>= 1). @write: they will be written. 0; -EAGAIN: not known yet,
 	 * and requested (once, however often this is called); -EFAULT: not mapped, or the guest
-	 * does not permit the access.
+	 * does not permit the access, or it cannot be requested.
 	 */
 	int (*translate)(struct guest_iommu *io, struct iova a, bool write, uint64_t *len,
 			 struct uva *to);

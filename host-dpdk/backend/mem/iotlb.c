@@ -103,8 +103,13 @@ bool iotlb_is_empty(struct iotlb *t)
 
 /* ---- questions ---- */
 
-/* True: it is on its way. False, too, if the frontend has made this slow (wake_cost.h). */
-static bool send_miss(struct iotlb *t, struct iova page, uint8_t perm)
+enum sent {
+	SENT_NO, /* there is no room, or no channel */
+	SENT,
+	SENT_NEVER, /* the frontend has made this slow (wake_cost.h) */
+};
+
+static enum sent send_miss(struct iotlb *t, struct iova page, uint8_t perm)
 {
 	struct vu_msg m = {
 		.request = VU_BACKEND_IOTLB_MSG,
@@ -115,12 +120,14 @@ static bool send_miss(struct iotlb *t, struct iova page, uint8_t perm)
 	ssize_t n = (ssize_t)vu_msg_len(&m), sent;
 	uint64_t start;
 
-	if (t->fd < 0 || wake_limit_over(&t->wakes))
-		return false;
+	if (t->fd < 0)
+		return SENT_NO;
+	if (wake_limit_over(&t->wakes))
+		return SENT_NEVER;
 	start = wake_clock(&t->cost);
 	sent = send(t->fd, &m, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)wake_cost_end(&t->cost, &t->wakes, start);
-	return sent == n;
+	return sent == n ? SENT : SENT_NO;
 }
 
 /* Under the lock. Not one after another into a channel that is full: each is a system call. */
@@ -129,10 +136,17 @@ static void send_questions(struct iotlb *t)
 	for (unsigned i = 0; i < t->nasked; i++) {
 		if (t->asked[i].sent)
 			continue;
-		t->asked[i].sent = send_miss(t, t->asked[i].page, t->asked[i].perm);
+		t->asked[i].sent = send_miss(t, t->asked[i].page, t->asked[i].perm) == SENT;
 		if (!t->asked[i].sent)
 			return;
 	}
+}
+
+/* Under the lock. */
+static void drop_question(struct iotlb *t, unsigned i)
+{
+	t->nasked--;
+	memmove(&t->asked[i], &t->asked[i + 1], (t->nasked - i) * sizeof(t->asked[0]));
 }
 
 /* Under the lock: drops the oldest sent request to make room; an answer to it is still accepted. */
@@ -142,15 +156,16 @@ static void drop_oldest(struct iotlb *t)
 
 	while (i < t->nasked && !t->asked[i].sent)
 		i++;
-	if (i == t->nasked)
-		return;
-	t->nasked--;
-	memmove(&t->asked[i], &t->asked[i + 1], (t->nasked - i) * sizeof(t->asked[0]));
+	if (i < t->nasked)
+		drop_question(t, i);
 }
 
-static void ask(struct iotlb *t, struct iova a, uint8_t perm)
+/* -EAGAIN: requested. -EFAULT: it cannot be now; as there may be no answer that makes anybody try
+ * again, nobody waits for it. */
+static int ask(struct iotlb *t, struct iova a, uint8_t perm)
 {
 	struct iova page = {a.v & ~(uint64_t)(IOTLB_PAGE - 1)};
+	int ret = -EAGAIN;
 	unsigned i = 0;
 
 	(void)pthread_mutex_lock(&t->lock);
@@ -164,10 +179,20 @@ static void ask(struct iotlb *t, struct iova a, uint8_t perm)
 			i = t->nasked++;
 			t->asked[i].page = page;
 			t->asked[i].perm = perm;
-			t->asked[i].sent = send_miss(t, page, perm);
+			t->asked[i].sent = false;
+		}
+	}
+	if (i < t->nasked && !t->asked[i].sent) {
+		enum sent sent = send_miss(t, page, perm);
+
+		t->asked[i].sent = sent == SENT;
+		if (sent == SENT_NEVER) {
+			drop_question(t, i);
+			ret = -EFAULT;
 		}
 	}
 	(void)pthread_mutex_unlock(&t->lock);
+	return ret;
 }
 
 void iotlb_ask_again(struct iotlb *t)
@@ -187,8 +212,7 @@ static int translate(struct guest_iommu *io, struct iova a, bool write, uint64_t
 	uint64_t off;
 
 	if (i == t->n || a.v < t->entry[i].iova.v) {
-		ask(t, a, perm);
-		return -EAGAIN;
+		return ask(t, a, perm);
 	}
 	e = &t->entry[i];
 	if (!(e->perm & perm))

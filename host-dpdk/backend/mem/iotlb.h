@@ -16,6 +16,10 @@
  * INVALIDATE also forgets the requests in its range, and rings ask again, because the frontend may
  * have read the requests after it withdrew the translation.
  *
+ * A frontend that has made sending slow (wake_cost.h) is sent nothing for a while. What is not
+ * known then counts as not mapped, and breaks the ring: a request that is not sent has no answer,
+ * after which the ring would try again.
+ *
  * The table is bounded (IOTLB_MAX). A guest that uses more translations at a time loses all of them
  * at the bound, and they are requested again: that is slow for this guest only.
  *

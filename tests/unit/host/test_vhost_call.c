@@ -363,6 +363,8 @@ static void slow_calls_end(int given, int woken)
 
 	assert_int_equal(vhost_call_dup(given, &limit, &c), 0);
 	assert_int_equal(vhost_call_dup(other, &limit, &good), 0);
+	for (unsigned i = 0; i < WAKE_MEASURED; i++)
+		assert_true(vhost_call_send(&good)); /* from now on, one slow call is no matter */
 	watch_often(woken);
 	while (vhost_call_send(&c)) {
 		/* As it looks to a guest that takes each call. */
@@ -378,6 +380,43 @@ static void slow_calls_end(int given, int woken)
 	end(&c);
 	end(&good);
 	(void)close(other);
+}
+
+#define SLOW_NS 10000000u /* slow on any machine */
+
+/* @n writes that take @ns each. */
+static void writes(struct wake_cost *c, struct wake_limit *l, unsigned n, uint64_t ns)
+{
+	for (unsigned i = 0; i < n; i++)
+		(void)wake_cost_note(c, l, ns);
+}
+
+/* Of a machine whose hypervisor takes its CPU often: no frontend's doing. */
+static void a_slow_call_among_fast_ones_is_not_charged(void **state)
+{
+	struct wake_limit limit = {0};
+	struct wake_cost c = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		writes(&c, &limit, WAKE_MEASURED, 1);
+		writes(&c, &limit, 2, SLOW_NS); /* by the clock, and by CPU time */
+	}
+	assert_int_equal(limit.refilled, 0);
+	writes(&c, &limit, WAKE_MEASURED - 1, 1);
+	writes(&c, &limit, 1, SLOW_NS); /* another, too soon */
+	assert_int_not_equal(limit.refilled, 0);
+}
+
+/* Or another descriptor for each call would be free. */
+static void the_first_call_on_a_descriptor_is_charged(void **state)
+{
+	struct wake_limit limit = {0};
+	struct wake_cost c = {0};
+
+	(void)state;
+	writes(&c, &limit, 1, SLOW_NS);
+	assert_int_not_equal(limit.refilled, 0);
 }
 
 static void slow_calls_on_an_eventfd_end(void **state)
@@ -444,6 +483,8 @@ int main(void)
 		cmocka_unit_test(fast_calls_go_on),
 		cmocka_unit_test(a_full_eventfd_that_blocks_is_not_called_on),
 		cmocka_unit_test(an_eventfd_that_is_filled_again_holds_nobody),
+		cmocka_unit_test(a_slow_call_among_fast_ones_is_not_charged),
+		cmocka_unit_test(the_first_call_on_a_descriptor_is_charged),
 	};
 
 	return cmocka_run_group_tests_name("vhost_call", tests, NULL, NULL);
