@@ -246,10 +246,9 @@ struct av_space {
 	struct cfg_space cfg; /* [H] writes, under the lock */
 	struct lcore *home;
 	struct av_listener listener[AV_SOCKETS];
-	int ports_fd;		  /* DIR/ports; -1: none */
-	unsigned n_saved;	  /* lines in it */
-	struct fd_closer *closer; /* descriptors beside datagrams; NULL: programs cannot send any */
-	struct closers *closers;  /* all others that programs send; NULL as `closer` */
+	int ports_fd;		 /* DIR/ports; -1: none */
+	unsigned n_saved;	 /* lines in it */
+	struct closers *closers; /* what programs send; NULL: they cannot send any */
 	/* [H] */
 	bool ending;
 	TAILQ_HEAD(, av_ask) asks;

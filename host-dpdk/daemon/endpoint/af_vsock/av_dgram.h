@@ -76,6 +76,10 @@ struct av_mail {
 	struct av_space *space;
 	unsigned n_inboxes;
 	bool begun, ended;
+	/* av_receive.c */
+	bool passed; /* descriptors have come, and may not all be closed yet */
+	struct lcore_timer pause;
+	struct log_once paused;
 	/* av_store.c */
 	uint32_t bytes; /* of waiting datagrams in all inboxes, and of those not freed yet */
 	uint32_t of_sender[AV_SENDERS];
@@ -166,13 +170,6 @@ void av_mail_take(struct av_space *s);
 void av_mail_from(struct av_guest *g);
 /* An inbox has been created (@there) or freed. */
 void av_mail_count_inbox(struct av_mail *m, bool there);
-/* Receives into @data from socket @fd without waiting. *from (may be NULL): the label of the
- * sender, or "", and its user. Returns bytes or -errno; -EPERM: descriptors came with it. */
-struct av_sender {
-	char text[DROPIN_LABEL];
-	uid_t uid;
-};
-ssize_t av_receive(struct av_space *s, int fd, void *data, size_t len, struct av_sender *from);
 /* Routes a datagram that the program of @p has sent to @to. */
 void av_route(struct av_space *s, struct av_port *p, const struct dropin_addr *to, const void *data,
 	      uint32_t len);
@@ -180,6 +177,27 @@ void av_route(struct av_space *s, struct av_port *p, const struct dropin_addr *t
 /* endpoint_ops.datagram, [G] */
 bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const void *data,
 		 uint32_t len);
+
+/* ---- av_receive.c, [H] ---- */
+
+struct av_sender {
+	char text[DROPIN_LABEL];
+	uid_t uid;
+};
+
+/* Receives into @data from socket @fd without waiting. *from: the label of the sender, or "", and
+ * its user, unless the socket does not say that. Returns bytes or -errno; -EPERM: descriptors came
+ * with it. */
+ssize_t av_receive(struct av_space *s, int fd, void *data, size_t len, struct av_sender *from);
+/* True: descriptors of *uid come with the next message at @fd, and it has as many as it may
+ * already. *uid is changed if the socket says who has sent it. */
+bool av_passed_too_many(struct av_space *s, int fd, uid_t *uid);
+/* True: so many that @uid gets no further socket. */
+bool av_passed_full(struct av_space *s, uid_t uid);
+/* As av_discard(), for a datagram socket to which only programs of @uid have sent. */
+void av_discard_sent(struct av_space *s, int fd, uid_t uid);
+/* May something be received from DIR/dgram now? If not, m->pause runs. */
+bool av_receive_may(struct av_mail *m);
 
 /* ---- av_dgram_ask.c, [H] ---- */
 

@@ -4,7 +4,6 @@
 
 #include "core/closers.h"
 #include "core/fds.h"
-#include "fd_closer.h"
 #include "passed.h"
 
 #include <sys/socket.h>
@@ -15,13 +14,11 @@ static struct closers *late_closers;
 
 bool av_expect_passed(struct av_space *s)
 {
-	if (!s->closer)
-		s->closer = fd_closer_new(fds_put);
 	if (!s->closers)
 		s->closers = closers_new(fds_put);
 	if (!late_closers)
 		late_closers = closers_new(fds_put);
-	return s->closer && s->closers && late_closers;
+	return s->closers && late_closers;
 }
 
 uid_t av_peer_of(int fd)

@@ -32,7 +32,7 @@ static int new_socket(const struct av_inbox *b)
 	if (fd < 0) {
 		fd = -errno;
 		fds_put();
-	} else if (!b->space->closer) {
+	} else if (!b->space->closers) {
 		(void)passed_refuse(fd);
 	}
 	return fd;
@@ -155,7 +155,7 @@ static void peer_free(struct av_peer *p)
 
 static void peer_socket_end(const struct av_inbox *b, int fd, uint64_t sender)
 {
-	av_discard(b->space, fd, false);
+	av_discard_sent(b->space, fd, b->port->uid);
 	av_peer_give(b->space, b->port->user, sender);
 }
 
@@ -300,6 +300,8 @@ static struct av_peer *peer_new(struct av_inbox *b, uint32_t local_cid,
 	 * time. And it is connected before av_inbox_hold() checks the label: if the program's
 	 * socket has the label after the connect, it had it during the connect.
 	 */
+	if (fd >= 0 && b->space->closers && sender != AV_SENDER_NONE)
+		(void)shutdown(fd, SHUT_RD); /* the program sends nothing there */
 	if (fd >= 0 && (*err = join(b, fd)) == 0 &&
 	    (*err = bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0) == 0)
 		*err = av_inbox_hold(b);
@@ -348,8 +350,14 @@ static bool peer_read(struct av_peer *p)
 {
 	static _Thread_local uint8_t data[DROPIN_DGRAM_MAX + 1];
 	struct av_inbox *b = p->inbox;
-	ssize_t n = av_receive(b->space, p->fd, data, sizeof(data), NULL);
+	struct av_sender from = {.uid = b->port->uid};
+	ssize_t n;
 
+	if (av_passed_too_many(b->space, p->fd, &from.uid)) {
+		peer_end(p);
+		return false;
+	}
+	n = av_receive(b->space, p->fd, data, sizeof(data), &from);
 	/* av_route() counts datagrams that are too long. */
 	if (n >= 0)
 		av_route(b->space, b->port, &p->remote, data, (uint32_t)n);
@@ -386,8 +394,12 @@ int av_inbox_connect(struct av_inbox *b, uint32_t local_cid, const struct dropin
 	if (b->with) { /* connected again, to another address */
 		for (unsigned i = 0; i < FINAL_READS && peer_read(b->with); i++)
 			;
-		peer_end(b->with);
+		/* Reading may have ended it. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+		if (b->with)
+			peer_end(b->with);
 	}
+	if (av_passed_full(b->space, b->port->uid))
+		return -ENOBUFS;
 	p = peer_new(b, local_cid, to, AV_SENDER_NONE, text, &err);
 	if (!p)
 		return err;

@@ -4,10 +4,7 @@
 #include "av_dgram.h"
 
 #include "core/clock.h"
-#include "core/fds.h"
 #include "endpoint/endpoint_app.h"
-#include "fd_closer.h"
-#include "passed.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -22,63 +19,6 @@
 #define MOVES		  64u
 #define FINAL_READS	  64u /* datagrams read before ports are freed, per round and sweep */
 #define SWEEP_NS	  1000000000ull
-
-/* ---- receiving ---- */
-
-/* Room for the sender's credentials, and for unwanted descriptors. */
-struct room {
-	union {
-		char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(PASSED_MAX * sizeof(int))];
-		struct cmsghdr align;
-	} u;
-};
-
-static void read_sender(struct msghdr *mh, const struct sockaddr_un *sa, struct av_sender *from)
-{
-	const size_t skip = offsetof(struct sockaddr_un, sun_path) + 1;
-
-	memset(from, 0, sizeof(*from));
-	from->uid = (uid_t)-1;
-	if (mh->msg_namelen > skip && mh->msg_namelen - skip < sizeof(from->text) &&
-	    !sa->sun_path[0])
-		memcpy(from->text, sa->sun_path + 1, mh->msg_namelen - skip);
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
-		struct ucred cred;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS ||
-		    c->cmsg_len < CMSG_LEN(sizeof(cred)))
-			continue;
-		memcpy(&cred, CMSG_DATA(c), sizeof(cred));
-		from->uid = cred.uid;
-	}
-}
-
-ssize_t av_receive(struct av_space *s, int fd, void *data, size_t len, struct av_sender *from)
-{
-	struct iovec iov = {.iov_base = data, .iov_len = len};
-	struct sockaddr_un sa = {0};
-	struct room room;
-	struct msghdr mh = {.msg_name = &sa,
-			    .msg_namelen = sizeof(sa),
-			    .msg_iov = &iov,
-			    .msg_iovlen = 1,
-			    .msg_control = &room.u,
-			    .msg_controllen = sizeof(room.u)};
-	ssize_t n = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	int fds[PASSED_MAX];
-	unsigned n_fds;
-
-	if (n < 0)
-		return errno == EINTR ? -EAGAIN : -errno;
-	if (from)
-		read_sender(&mh, &sa, from);
-	n_fds = s->closer ? passed_take(&mh, fds) : 0;
-	if (!n_fds)
-		return n;
-	fds_take(n_fds);
-	fd_closer_put_all(s->closer, fds, n_fds);
-	return -EPERM;
-}
 
 /* ---- between home and a guest ---- */
 
@@ -377,8 +317,11 @@ static bool mail_read(struct av_mail *m)
 	struct av_sender from = {.uid = (uid_t)-1};
 	struct av_port *p = NULL;
 	uint32_t more;
-	ssize_t n = av_receive(s, s->listener[AV_DGRAM].fd, &in, sizeof(in), &from);
+	ssize_t n;
 
+	if (!av_receive_may(m))
+		return false;
+	n = av_receive(s, s->listener[AV_DGRAM].fd, &in, sizeof(in), &from);
 	if (n < 0 && n != -EPERM)
 		return false;
 	if (n >= 0 && dropin_dgram_ok(&in.head, (size_t)n))
@@ -411,12 +354,13 @@ static void mail_turn(struct lcore_work *w)
 	uint64_t start = now_ns();
 
 	m->final_reads = FINAL_READS;
-	for (unsigned i = 0; m->unread && may_move(i, READS_UNCONNECTED, start); i++)
+	for (unsigned i = 0;
+	     m->unread && !m->pause.running && may_move(i, READS_UNCONNECTED, start); i++)
 		m->unread = mail_read(m);
 	start = now_ns();
 	for (unsigned i = 0; may_move(i, MOVES, start) && av_move_next(m); i++)
 		;
-	if (m->unread || !TAILQ_EMPTY(&m->movers))
+	if ((m->unread && !m->pause.running) || !TAILQ_EMPTY(&m->movers))
 		lcore_defer(m->space->home, w);
 }
 
@@ -453,6 +397,14 @@ static void sweep(struct lcore_timer *t)
 		lcore_timer_start(m->space->home, t, SWEEP_NS);
 }
 
+static void pause_over(struct lcore_timer *t)
+{
+	struct av_mail *m = (struct av_mail *)(void *)((char *)t - offsetof(struct av_mail, pause));
+
+	m->unread = true;
+	lcore_defer(m->space->home, &m->turn);
+}
+
 struct av_mail *av_mail_new(struct av_space *s)
 {
 	struct av_mail *m = calloc(1, sizeof(*m));
@@ -466,13 +418,15 @@ struct av_mail *av_mail_new(struct av_space *s)
 	TAILQ_INIT(&m->movers);
 	av_store_init(m);
 	m->sweep.expired = sweep;
+	m->pause.expired = pause_over;
 	return m;
 }
 
 void av_mail_free(struct av_mail *m)
 {
-	if (m)
-		av_store_end(m);
+	if (!m)
+		return;
+	av_store_end(m);
 	free(m);
 }
 
@@ -492,6 +446,7 @@ void av_mail_end(struct av_space *s)
 
 	m->ended = true;
 	lcore_timer_stop(s->home, &m->sweep);
+	lcore_timer_stop(s->home, &m->pause);
 	lcore_defer_cancel(s->home, &m->turn);
 	lcore_cancel(s->home, &m->poll);
 	lcore_drain(s->home, &m->n_inboxes);

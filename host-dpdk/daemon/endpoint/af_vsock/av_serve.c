@@ -84,7 +84,7 @@ static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, 
 			p = NULL;
 	}
 	pthread_mutex_unlock(&g->space->lock);
-	f->passed = g->space->closer;
+	f->passed = g->space->closers;
 	return p;
 }
 

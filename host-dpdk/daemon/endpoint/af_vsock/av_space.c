@@ -5,7 +5,6 @@
 
 #include "core/closers.h"
 #include "core/fds.h"
-#include "fd_closer.h"
 #include "passed.h"
 #include "sock_claim.h"
 
@@ -128,7 +127,7 @@ static int af_vsock_start(struct guest *g)
 	if (!a)
 		return -ENOMEM;
 	a->space = av_space_get(g, &cfg->space, g->queues[0].lc);
-	if (!a->space || (a->space->closer && guest_expects_passed(g) < 0)) {
+	if (!a->space || (a->space->closers && guest_expects_passed(g) < 0)) {
 		free(a);
 		return -ENOMEM;
 	}
@@ -358,7 +357,6 @@ static void space_free(struct av_space *s)
 		listener_close(s, &s->listener[i]);
 	av_ports_close(s);
 	av_mail_free(s->mail);
-	fd_closer_free(s->closer);
 	closers_free(s->closers);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
