@@ -4,11 +4,13 @@
 #include "core/lcore.h"
 
 static uint64_t the_round = 1;
+static unsigned lost;
 static TAILQ_HEAD(, lcore_work) works = TAILQ_HEAD_INITIALIZER(works);
 
 uint64_t __wrap_lcore_round(const struct lcore *lc);
 void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w);
 void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w);
+void __wrap_lcore_dgram_lost(struct lcore *lc);
 
 uint64_t __wrap_lcore_round(const struct lcore *lc)
 {
@@ -30,6 +32,17 @@ void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
 	if (w->queued)
 		TAILQ_REMOVE(&works, w, link);
 	w->queued = false;
+}
+
+void __wrap_lcore_dgram_lost(struct lcore *lc)
+{
+	(void)lc;
+	lost++;
+}
+
+unsigned lcore_works_lost(void)
+{
+	return lost;
 }
 
 void lcore_works_round(void)

@@ -3,7 +3,7 @@
  * What datagrams to programs, and from them, can make an lcore do in one round, and what one sender
  * or one user can take from others. The lcore and its clock are played here; the sockets are real.
  */
-#include "endpoint/af_vsock/av_dgram.h"
+#include "endpoint/af_vsock/av_inbox.h"
 #include "endpoint/endpoint.h"
 #include "lcore_works.h"
 
@@ -47,7 +47,6 @@ void __wrap_io_poll(struct io *io, struct io_op *op, int fd, uint32_t events);
 void __wrap_io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
 void __wrap_io_cancel(struct io *io, struct io_op *op);
 void __wrap_io_close_fd(struct io *io, int fd);
-void __wrap_lcore_dgram_lost(struct lcore *lc);
 int __wrap_lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg);
 int __wrap_clock_gettime(clockid_t id, struct timespec *t);
 uint32_t __wrap_fds_max(void);
@@ -102,11 +101,6 @@ void __wrap_io_close_fd(struct io *io, int fd)
 {
 	(void)io;
 	close(fd);
-}
-
-void __wrap_lcore_dgram_lost(struct lcore *lc)
-{
-	(void)lc;
 }
 
 int __wrap_lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg)
@@ -466,7 +460,7 @@ static void a_sender_takes_no_socket_of_others(void **state)
 {
 	struct program *p = &program[0];
 	struct dropin_label first, again;
-	unsigned of = 0;
+	unsigned of = 0, waits, lost;
 
 	(void)state;
 	bound(p, A, 5000);
@@ -481,7 +475,14 @@ static void a_sender_takes_no_socket_of_others(void **state)
 	(void)reads(p, 99, &of, &again);
 	assert_int_equal(of, 2);
 	assert_memory_equal(first.token, again.token, sizeof(first.token));
-	assert_true(put(p, X, 199, 1));
+	/* What waits and nevertheless makes room is lost, and counted. */
+	assert_true(fill(p, X, 200, 215, 1000) > 16);
+	assert_true(put(p, Y, 99, 1));
+	waits = av_inbox_bytes(p->port->inbox, X);
+	lost = lcore_works_lost();
+	assert_true(put(p, Y, 98, 1));
+	waits -= av_inbox_bytes(p->port->inbox, X);
+	assert_true(waits && waits == (lcore_works_lost() - lost) * (1000 + INBOX_COST));
 }
 
 /* All inboxes together: neither a user whose programs do not read, nor who sends to many. */

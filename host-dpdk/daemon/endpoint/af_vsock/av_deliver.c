@@ -53,6 +53,7 @@ static void drop_first(struct av_peer *p)
 
 	STAILQ_REMOVE_HEAD(&p->waiting, link);
 	p->bytes -= bytes;
+	p->n_waiting--;
 	b->bytes -= bytes;
 	av_store_remove(b->space->mail, b->port->user, p->sender, bytes);
 	free(w);
@@ -69,7 +70,7 @@ void av_deliver_drop(struct av_peer *p)
 	late_remove(p);
 	b->bytes -= p->bytes;
 	av_store_drop(b->space->mail, b->port->user, p->sender, p->bytes, &p->waiting);
-	p->bytes = 0;
+	p->bytes = p->n_waiting = 0;
 }
 
 /*
@@ -185,6 +186,7 @@ static bool keep(struct av_inbox *b, struct av_peer *p, const void *data, uint32
 	}
 	STAILQ_INSERT_TAIL(&p->waiting, w, link);
 	p->bytes += bytes;
+	p->n_waiting++;
 	b->bytes += bytes;
 	await_pollout(b);
 	return true;

@@ -15,7 +15,7 @@ struct av_peer {
 	uint64_t opener; /* the sender that the socket was made for; AV_SENDER_NONE: the program */
 	uint64_t sender; /* of what waits */
 	struct av_waiting_list waiting; /* oldest first */
-	uint32_t bytes;			/* of those */
+	uint32_t bytes, n_waiting;	/* of those; how many */
 	int fd;
 	bool ended;
 	TAILQ_ENTRY(av_peer) link;
