@@ -13,6 +13,9 @@
 /* The directory of the file @path (O_PATH), and its name there. -errno. */
 int dir_open(const char *path, const char **name);
 
+/* For -EXDEV. A single socket may have been mounted into a container with good intent. */
+#define DIR_MOUNTED "something is mounted on it; mount the directory instead"
+
 /* openat(2); -EXDEV: something is mounted there. -errno. */
 int dir_open_file(int dir, const char *name, int flags, mode_t mode);
 

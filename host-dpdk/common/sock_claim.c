@@ -22,18 +22,18 @@ static void lock_path(char *buf, const char *path)
 	(void)snprintf(buf, LOCK_PATH_MAX, "%s.lock", path);
 }
 
-/* 1: somebody listens on @path; 0: nobody does; or -errno. */
-static int listens(const char *path)
+/* 1: somebody listens on the socket that @at (O_PATH) stands for; 0: nobody does; or -errno. */
+static int listens(int at)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd, ret = 1;
 
-	memcpy(sa.sun_path, path, strlen(path) + 1);
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", at);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
-		if (errno == ECONNREFUSED || errno == ENOENT)
+		if (errno == ECONNREFUSED)
 			ret = 0;
 		else if (errno != EAGAIN && errno != EINPROGRESS) /* those: a full backlog */
 			ret = -errno;
@@ -42,26 +42,30 @@ static int listens(const char *path)
 	return ret;
 }
 
-static int remove_stale(const char *path)
+/* What is at @path: 1: a socket on which nobody listens; 0: nothing; or -errno with zv_err() text.
+ */
+static int look_at(const char *path)
 {
-	struct stat st = {0};
-	int ret = 0, fd = dir_open_path(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+	int ret, fd = dir_open_path(path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+	struct stat st;
 
 	if (fd == -ENOENT)
 		return 0;
-	if (fd >= 0) {
-		ret = fstat(fd, &st) < 0 ? -errno : 0;
+	if (fd < 0)
+		return zv_err(fd, "%s: cannot look at the path: %s", path,
+			      fd == -EXDEV ? DIR_MOUNTED : zv_strerror(fd));
+	if (fstat(fd, &st) < 0) {
+		ret = zv_err(-errno, "%s: cannot look at the path: %s", path, zv_strerror(errno));
 		(void)close(fd);
+		return ret;
 	}
-	if (fd < 0 || ret < 0)
-		return zv_err(fd < 0 ? fd : ret, "%s: cannot look at the path: %s", path,
-			      fd == -EXDEV ? "a file system is mounted there: unmount it"
-					   : zv_strerror(fd < 0 ? fd : ret));
-	if (!S_ISSOCK(st.st_mode))
+	/* The descriptor: something may be mounted on the path meanwhile. */
+	ret = S_ISSOCK(st.st_mode) ? listens(fd) : -ENOTSOCK;
+	(void)close(fd);
+	if (ret == -ENOTSOCK)
 		return zv_err(-EADDRINUSE,
 			      "%s: a file that is no socket is in the way; choose another path",
 			      path);
-	ret = listens(path);
 	if (ret > 0)
 		return zv_err(-EADDRINUSE,
 			      "%s: another process listens on this socket; stop it "
@@ -69,7 +73,17 @@ static int remove_stale(const char *path)
 			      path);
 	if (ret < 0)
 		return zv_err(ret, "%s: cannot tell whether the socket is in use: %s", path,
-			      zv_strerror(ret));
+			      ret == -ENOENT ? "there is no /proc/self/fd: mount /proc"
+					     : zv_strerror(ret));
+	return 1;
+}
+
+static int remove_stale(const char *path)
+{
+	int ret = look_at(path);
+
+	if (ret <= 0)
+		return ret;
 	if (unlink(path) < 0 && errno != ENOENT)
 		return zv_err(-errno, "%s: cannot remove the stale socket: %s", path,
 			      zv_strerror(errno));
@@ -136,8 +150,7 @@ static int lock_file(const char *path)
 			return zv_err(fd, "%s: its directory does not exist: create it", path);
 		if (fd < 0)
 			return zv_err(fd, "%s: cannot create the lock file %s: %s", path, lock,
-				      fd == -EXDEV ? "a file system is mounted there: unmount it"
-						   : zv_strerror(fd));
+				      fd == -EXDEV ? DIR_MOUNTED : zv_strerror(fd));
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 			int err = errno;
 

@@ -62,7 +62,7 @@ const char *sock_connect_refusal(int err)
 	case -EMLINK:
 		return "it has a second name elsewhere: bind a socket of its own there";
 	case -EXDEV:
-		return "a file system is mounted there: unmount it";
+		return DIR_MOUNTED;
 	case -ENOTSOCK:
 		return "it is no socket";
 	default:

@@ -40,6 +40,24 @@ static const char *in_dir(const char *name)
 	return path[i];
 }
 
+/* The next connect() finds "socket" mounted on "stale", and this is its answer. */
+static bool mount_late;
+static int late_answer;
+
+int connect(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	bool late = mount_late;
+	int ret;
+
+	mount_late = false;
+	if (late && mount(in_dir("socket"), in_dir("stale"), NULL, MS_BIND, NULL) < 0)
+		_exit(77);
+	ret = (int)syscall(SYS_connect, fd, sa, len);
+	if (late)
+		late_answer = ret < 0 ? -errno : 0;
+	return ret;
+}
+
 static int listen_at(const char *path)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -114,7 +132,12 @@ static int look_at_mounts(void)
 		return 2;
 	if (sock_claim(in_dir("mounted")) != -EXDEV || !strstr(zv_error_text(), "mounted"))
 		return 3;
-	return sock_set_rights(in_dir("mounted"), 0600, (uid_t)-1, (gid_t)-1) == -EXDEV ? 0 : 4;
+	if (sock_set_rights(in_dir("mounted"), 0600, (uid_t)-1, (gid_t)-1) != -EXDEV)
+		return 4;
+	/* The question whether somebody listens is not put to "socket", where somebody does. */
+	mount_late = true;
+	(void)sock_claim(in_dir("stale"));
+	return !mount_late && late_answer == -ECONNREFUSED ? 0 : 5;
 }
 
 /* The owner of a file may mount a file system of his own on it, which answers when it likes. */
@@ -124,6 +147,7 @@ static void what_is_mounted_on_a_name_is_not_looked_at(void **state)
 	pid_t pid;
 
 	(void)state;
+	(void)close(listen_at(in_dir("stale")));
 	empty_file(in_dir("mounted"));
 	empty_file(in_dir("other"));
 	empty_file(in_dir("claimed.lock"));
@@ -134,6 +158,8 @@ static void what_is_mounted_on_a_name_is_not_looked_at(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	(void)close(fd);
 	(void)unlink(in_dir("socket"));
+	(void)unlink(in_dir("stale"));
+	(void)unlink(in_dir("stale.lock"));
 	(void)unlink(in_dir("mounted"));
 	(void)unlink(in_dir("mounted.lock"));
 	(void)unlink(in_dir("other"));
