@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@
 #define NOBODY 65534u
 #define FLOOD  20000u
 
-static struct zv_dev *G, *H;
+static struct zv_dev *G, *H, *R;
 static const char *program;
 
 static bool none_left(void *arg)
@@ -202,6 +203,36 @@ static void links_lead_nowhere(void **state)
 	close(own);
 }
 
+/* A VM manager has made the directory again: the log says why nobody is found there. */
+static void a_removed_directory_is_named(void **state)
+{
+	char dir[128], path[128];
+	int err = 0, listener;
+
+	(void)state;
+	snprintf(dir, sizeof(dir), "%sown", zf_dir);
+	snprintf(path, sizeof(path), "%sown/w", zf_dir);
+	assert_null(zf_connect(R, 0, ZV_CID_HOST, PORT, ZV_STREAM, &err));
+	assert_int_equal(err, -ECONNREFUSED);
+	assert_int_equal(hs_counter("r", "connect_refused"), 1); /* nobody listens, no more */
+	assert_int_equal(unlink(path), 0);
+	snprintf(path, sizeof(path), "%sown/w.lock", zf_dir);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	listener = hs_listen("own/w_5000", SOCK_STREAM);
+	assert_true(listener >= 0);
+	assert_null(zf_connect(R, 0, ZV_CID_HOST, PORT, ZV_STREAM, &err));
+	assert_int_equal(err, -ECONNREFUSED);
+	assert_true(zf_logged("level=warn .*=r .*own/w_5000: the directory .* has been removed"));
+	assert_int_equal(hs_counter("r", "connect_refused"), 1);
+	assert_int_equal(hs_counter("r", "connect_failed"), 1);
+	close(listener);
+	snprintf(path, sizeof(path), "%sown/w_5000", zf_dir);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void flood_of_requests_hurts_nobody_else(void **state)
 {
 	int listener = hs_listen("v_6000", SOCK_STREAM), fd, err = 0;
@@ -235,15 +266,18 @@ static void flood_of_requests_hurts_nobody_else(void **state)
 static int group_start(void **state)
 {
 	(void)state;
+	zf_keep_log = true;
 	if (!zf_start(program,
 		      "max_fds = 8\n"
 		      "[guest g]\ncid = 11\nsocket = @g\nunix = @u\n"
-		      "[guest h]\ncid = 12\nsocket = @h\nunix = @v\nlow_port_users = 65534\n",
+		      "[guest h]\ncid = 12\nsocket = @h\nunix = @v\nlow_port_users = 65534\n"
+		      "[guest r]\ncid = 13\nsocket = @r\nunix = @own/w\n",
 		      2))
 		return -1;
 	G = zf_guest(0, "g", 1);
 	H = zf_guest(1, "h", 1);
-	if (!G || !H || zv_listen(G, PORT, ZV_STREAM, 0))
+	R = zf_guest(2, "r", 1);
+	if (!G || !H || !R || zv_listen(G, PORT, ZV_STREAM, 0))
 		return -1;
 	(void)hs_counter("g", "host_accepted"); /* the daemon is up */
 	for (int i = 0; i < 1000; i++)
@@ -264,6 +298,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(full_backlog_is_waited_for),
 		cmocka_unit_test(low_ports_need_rights),
 		cmocka_unit_test(links_lead_nowhere),
+		cmocka_unit_test(a_removed_directory_is_named),
 		cmocka_unit_test(flood_of_requests_hurts_nobody_else),
 	};
 

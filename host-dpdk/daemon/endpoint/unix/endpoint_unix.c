@@ -128,19 +128,21 @@ static int unix_start(struct guest *g)
 		return -ENOMEM;
 	for (unsigned i = 0; i < ZV_QUEUES_MAX; i++)
 		TAILQ_INIT(&u->waitq[i].waiting);
+	u->dir = -1;
 	g->part[ENDPOINT_unix] = u;
+	ret = acceptor_start_unix(&u->listener, g, unix_path(g), unix_client_begin, 0);
+	if (ret < 0)
+		return ret;
+	u->passed = acceptor_passed(u->listener);
 	/* Once: whoever owns the directory may have something mounted on it later. */
 	u->dir = dir_open(unix_path(g), &name);
-	u->name_at = (unsigned)(name - unix_path(g));
-	if (u->dir < 0 && u->dir != -ENOENT) { /* of that the listener has more to say */
+	if (u->dir < 0) {
 		guest_fails(g, "unix socket: %s: cannot open its directory: %s", unix_path(g),
 			    zv_strerror(u->dir));
 		return u->dir;
 	}
-	ret = acceptor_start_unix(&u->listener, g, unix_path(g), unix_client_begin, 0);
-	if (ret == 0)
-		u->passed = acceptor_passed(u->listener);
-	return ret;
+	u->name_at = (unsigned)(name - unix_path(g));
+	return 0;
 }
 
 static void unix_stop(struct guest *g)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -30,6 +31,15 @@ struct unix_target {
 	TAILQ_ENTRY(unix_target) link;
 };
 
+/* The directory does not exist any more, or another one has its path. */
+static bool is_removed(int dir)
+{
+	struct stat st;
+
+	return fstat(dir, &st) == 0 && st.st_nlink == 0;
+}
+
+/* -ESTALE: the directory has been removed; -EBUSY: not tried. */
 static int target_connect(const struct unix_target *t)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -47,6 +57,8 @@ static int target_connect(const struct unix_target *t)
 		return -EBUSY;
 	start = cpu_ns();
 	ret = sock_connect_in(t->r.fd, u->dir, path + u->name_at);
+	if (ret == -ENOENT && is_removed(u->dir))
+		ret = -ESTALE;
 	cpu_stock_took(stock, &limit, cpu_ns() - start);
 	return ret;
 }
@@ -60,6 +72,9 @@ static const char *refusal(int err)
 	if (err == -EBUSY)
 		return "the kernel takes too long to find sockets of this guest's host programs, "
 		       "probably because some user has made very many of them: refusing some";
+	if (err == -ESTALE)
+		return "the directory of the guest's sockets has been removed, and a new one there "
+		       "is not theirs: restart zvsockd";
 	return err == -EPROTOTYPE ? "the program there has a socket of another type"
 				  : zv_strerror(err);
 }
