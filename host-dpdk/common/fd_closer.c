@@ -147,13 +147,3 @@ unsigned fd_closer_count(const struct fd_closer *b)
 {
 	return __atomic_load_n(&b->count, __ATOMIC_RELAXED);
 }
-
-bool fd_closer_is_empty(struct fd_closer *b)
-{
-	bool empty;
-
-	pthread_mutex_lock(&b->lock);
-	empty = !b->running;
-	pthread_mutex_unlock(&b->lock);
-	return empty;
-}

@@ -10,8 +10,6 @@
 #ifndef ZV_FD_CLOSER_H
 #define ZV_FD_CLOSER_H
 
-#include <stdbool.h>
-
 struct fd_closer;
 
 /* @closed, if not NULL, is called after each close, on any thread. NULL: no memory. */
@@ -25,7 +23,5 @@ void fd_closer_put(struct fd_closer *b, int fd);
 void fd_closer_put_all(struct fd_closer *b, const int *fd, unsigned n);
 /* Number of descriptors waiting to be closed, or being closed. */
 unsigned fd_closer_count(const struct fd_closer *b);
-/* True: all of them are closed. */
-bool fd_closer_is_empty(struct fd_closer *b);
 
 #endif

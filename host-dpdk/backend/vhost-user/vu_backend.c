@@ -130,12 +130,15 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	return 0;
 }
 
+/* From now on no SHMEM_MAP is sent: the descriptor for it would not be closed any more. */
 static void closing(void *ctx)
 {
 	struct vu_dev *d = ctx;
 
 	vu_drop_fd(d, d->shmem_fd);
 	d->shmem_fd = -1;
+	d->shmem = VU_SHMEM_IDLE;
+	d->terms.shmem = 0;
 }
 
 void vu_close(struct vu_dev *d)

@@ -26,7 +26,7 @@
  * Fairness. A frontend can make a message expensive (memory tables, stops with much on loan) and
  * repeat it at once. So a socket gets at most a quarter of the thread's time: the time spent on it
  * is measured, and the socket is then ignored for three times as long. Unused descriptors are
- * closed by a thread of the socket's own (fd_closer.h), and the socket waits for that.
+ * closed by a thread of the socket's own (fd_closer.h), and the socket waits while these are many.
  *
  * Plain C without DPDK: the link is a table of two functions.
  */

@@ -89,7 +89,7 @@ void vu_serve(struct vu_source *s, uint32_t events)
 
 void vu_rest_over(struct vu_socket *sk)
 {
-	if (fd_closer_is_empty(sk->closer)) {
+	if (fd_closer_count(sk->closer) <= CLOSER_FEW) {
 		go_on(sk);
 		return;
 	}

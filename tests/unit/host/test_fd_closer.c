@@ -47,7 +47,7 @@ static bool closed_here(int fd)
 	fd_closer_put(b, fd);
 	while (__atomic_load_n(&closes, __ATOMIC_ACQUIRE) == before)
 		sched_yield();
-	while (!fd_closer_is_empty(b))
+	while (fd_closer_count(b))
 		sched_yield();
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
 	fd_closer_free(b);
