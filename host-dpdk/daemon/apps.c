@@ -106,6 +106,7 @@ static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 		(void)snprintf(a->cfg->origin, sizeof(a->cfg->origin), "%.64s, pid %d, uid %u",
 			       m->text[0] ? m->text : "without a name", (int)a->cred.pid,
 			       (unsigned)a->cred.uid);
+		a->cfg->has_user = true;
 		a->cfg->app_uid = a->cred.uid;
 		if (d->apps->in_space && cred_may_connect(space->sockets[0], a->fd, &a->cred))
 			a->cfg->space = *space; /* its user could be one of the programs there */

@@ -111,7 +111,8 @@ struct cfg_guest {
 	char region_path[CFG_PATH_MAX]; /* the file behind them */
 	uint32_t region_kind;		/* enum cfg_region_kind */
 	mode_t socket_mode;		/* of the vhost-user and hybrid sockets */
-	uid_t app_uid;			/* the user of an application */
+	bool has_user;	  /* it belongs to a user, who counts with all that is theirs: */
+	uid_t app_uid;	  /* the user of an application */
 	uid_t socket_uid; /* -1: as created; never so with user or group in [daemon] */
 	gid_t socket_gid;
 	struct cfg_space space;

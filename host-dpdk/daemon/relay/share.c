@@ -5,29 +5,39 @@
 #include <stdlib.h>
 
 struct share {
-	const struct guest *asker; /* only compared, never dereferenced: it may be gone */
-	uint32_t held;		   /* 0: not in the tree */
+	struct share_asker asker; /* first */
+	uint32_t held;		  /* 0: not in the tree */
 };
+
+struct share_asker share_asker(const struct guest *g)
+{
+	const struct cfg_guest *c = guest_cfg(g);
+
+	if (c->has_user)
+		return (struct share_asker){NULL, c->app_uid};
+	return (struct share_asker){g, 0};
+}
 
 static int by_asker(const void *a, const void *b)
 {
-	uintptr_t x = (uintptr_t)((const struct share *)a)->asker;
-	uintptr_t y = (uintptr_t)((const struct share *)b)->asker;
+	const struct share_asker *s = a, *t = b;
+	uintptr_t x = (uintptr_t)s->guest, y = (uintptr_t)t->guest;
 
-	return x < y ? -1 : x > y;
+	if (x != y)
+		return x < y ? -1 : 1;
+	return s->uid < t->uid ? -1 : s->uid > t->uid;
 }
 
-static struct share *find_or_make(struct guest_queue *gq, const struct guest *asker)
+static struct share *find_or_make(struct guest_queue *gq, const struct share_asker *asker)
 {
-	const struct share key = {.asker = asker};
-	struct share *const *found = tfind(&key, &gq->shares, by_asker), *s;
+	struct share *const *found = tfind(asker, &gq->shares, by_asker), *s;
 
 	if (found)
 		return *found;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
-	s->asker = asker;
+	s->asker = *asker;
 	if (tsearch(s, &gq->shares, by_asker))
 		return s;
 	free(s);
@@ -42,7 +52,7 @@ static void drop_if_unused(struct guest_queue *gq, struct share *s)
 	free(s);
 }
 
-struct share *share_get(struct guest_queue *gq, const struct guest *asker)
+struct share *share_get(struct guest_queue *gq, const struct share_asker *asker)
 {
 	uint32_t half = (guest_cfg(gq->guest)->max_conns + 1) / 2;
 	struct share *s;

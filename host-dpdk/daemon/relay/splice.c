@@ -184,7 +184,7 @@ struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 	sp->port = info->local_port;
 	sp->src_port = info->peer_port;
 	sp->src_cid = info->peer_cid;
-	sp->asker = gq->guest;
+	sp->asker = share_asker(gq->guest);
 	memcpy(sp->asker_name, gq->guest->name, sizeof(sp->asker_name));
 	sp->type = info->type;
 	for (int i = 0; i < 2; i++) {
@@ -231,11 +231,12 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 		give_up(sp);
 		return;
 	}
-	s->share = share_get(gq, sp->asker);
+	s->share = share_get(gq, &sp->asker);
 	if (!s->share) {
 		GUEST_COUNT(gq, sibling_share);
 		log_line(ZV_LOG_WARN, gq->guest->name,
-			 "%s has its share of this guest's connections: refusing more; raise "
+			 "%s, or its user, has its share of this guest's connections: refusing "
+			 "more; raise "
 			 "max_conns, of which siblings and applications get half",
 			 sp->asker_name);
 		give_up(sp);

@@ -10,6 +10,7 @@
 #ifndef ZVD_SPLICE_INT_H
 #define ZVD_SPLICE_INT_H
 
+#include "share.h"
 #include "splice.h"
 
 #define SPLICE_SLOTS 32u
@@ -53,7 +54,7 @@ struct splice {
 	const struct conn_kind *kind;
 	uint32_t port, src_port;
 	uint64_t src_cid;
-	const struct guest *asker; /* only compared, never dereferenced: it may be gone */
+	struct share_asker asker;
 	char asker_name[CFG_NAME_MAX];
 	enum zv_type type;
 	struct splice_side side[2];

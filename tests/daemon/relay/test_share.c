@@ -13,15 +13,17 @@
 
 static struct cfg_guest cfg;
 static struct guest guest = {.cfg = &cfg};
-static const struct guest askers[40];
+static struct cfg_guest asker_cfg[40];
+static struct guest askers[40];
 static struct guest_queue queue = {.guest = &guest};
 
 /* All that @asker gets; they go to @s. */
 static unsigned all_of(const struct guest *asker, struct share **s)
 {
+	const struct share_asker a = share_asker(asker);
 	unsigned n = 0;
 
-	while (n < MOST && (s[n] = share_get(&queue, asker)))
+	while (n < MOST && (s[n] = share_get(&queue, &a)))
 		n++;
 	return n;
 }
@@ -50,6 +52,7 @@ static void one_sibling_gets_a_quarter(void **state)
 static void nobody_gets_all(void **state)
 {
 	static struct share *s[40][MOST];
+	const struct share_asker eighth = share_asker(&askers[7]);
 	unsigned n[40], sum = 0;
 
 	(void)state;
@@ -62,13 +65,37 @@ static void nobody_gets_all(void **state)
 	assert_true(sum <= 500);
 	assert_int_equal(queue.n_shared, sum);
 	give_back(s[0], n[0]); /* room for those who had less */
-	assert_true(share_get(&queue, &askers[7]) != NULL);
+	assert_true(share_get(&queue, &eighth) != NULL);
 	share_put(&queue, s[7][--n[7]]); /* one of the eighth's, whichever */
 	for (unsigned i = 1; i < 40; i++)
 		give_back(s[i], n[i]);
 	assert_int_equal(queue.n_shared, 1);
 	share_put(&queue, s[7][0]);
 	assert_null(queue.shares);
+}
+
+/* However many applications a user attaches, and whatever becomes of them. */
+static void a_user_counts_once(void **state)
+{
+	static struct share *s[40][MOST];
+	unsigned n[40] = {0};
+
+	(void)state;
+	cfg.max_conns = 1000;
+	for (unsigned i = 0; i < 40; i++)
+		asker_cfg[i] =
+			(struct cfg_guest){.has_user = i < 39, .app_uid = i < 38 ? 54321 : 0};
+	n[0] = all_of(&askers[0], s[0]);
+	assert_int_equal(n[0], 250);
+	for (unsigned i = 1; i < 38; i++)
+		assert_int_equal(all_of(&askers[i], s[i]), 0);
+	n[38] = all_of(&askers[38], s[38]); /* of another user: root */
+	assert_int_equal(n[38], 125);
+	n[39] = all_of(&askers[39], s[39]); /* a guest, which has no user */
+	assert_int_equal(n[39], 63);
+	for (unsigned i = 0; i < 40; i++)
+		give_back(s[i], n[i]);
+	memset(asker_cfg, 0, sizeof(asker_cfg));
 }
 
 static void small_tables(void **state)
@@ -94,8 +121,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_sibling_gets_a_quarter),
 		cmocka_unit_test(nobody_gets_all),
+		cmocka_unit_test(a_user_counts_once),
 		cmocka_unit_test(small_tables),
 	};
 
+	for (unsigned i = 0; i < 40; i++)
+		askers[i].cfg = &asker_cfg[i];
 	return cmocka_run_group_tests_name("share", tests, NULL, NULL);
 }
