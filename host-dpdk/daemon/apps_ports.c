@@ -37,7 +37,7 @@ void app_listen(const struct cfg_apps *c, struct guest *app, bool privileged, st
 		app_refuse(m, -EACCES, "port %u is not among application_ports", m->port);
 	else if (m->port < LOW_PORTS && !privileged)
 		app_refuse(m, -EACCES, "port %u: those below %u are for root", m->port, LOW_PORTS);
-	if (m->result)
+	if (!app || m->result)
 		return;
 	ret = app_port_take(app, m->port, m->sock_type);
 	if (ret == -EADDRINUSE)
@@ -48,7 +48,8 @@ void app_listen(const struct cfg_apps *c, struct guest *app, bool privileged, st
 			   APP_PORTS_MAX);
 	else if (ret)
 		app_refuse(m, ret, "port %u: %s", m->port, zv_strerror(ret));
-	program = ret ? NULL : av_spaces_port(m->port, m->sock_type == CLIENT_DGRAM);
+	program = ret ? NULL
+		      : av_spaces_port(m->port, m->sock_type == CLIENT_DGRAM, app->cfg->app_uid);
 	if (program) { /* it would be cut off from the guests, and not know it */
 		(void)app_port_release(app, m->port, m->sock_type);
 		app_refuse(m, -EADDRINUSE, "an AF_VSOCK program has bound port %u, by %s", m->port,

@@ -70,12 +70,12 @@
 /* Why zvsockd looks at a name. The time that looks take is limited (core/stock.h) for each user, or
  * each guest, that causes them. */
 enum av_look_why {
-	AV_LOOK_SELF,  /* it checks ports now and then: by the user who has bound the port */
-	AV_LOOK_USER,  /* programs and applications of a user ask */
-	AV_LOOK_INBOX, /* datagrams to programs of a user */
-	AV_LOOK_USERS, /* those before it are by user */
-	AV_LOOK_LISTEN = AV_LOOK_USERS, /* applications listen: one limit for all */
-	AV_LOOK_GUEST			/* connections of a guest to programs of a user */
+	AV_LOOK_SELF,	/* it checks ports now and then: by the user who has bound the port */
+	AV_LOOK_USER,	/* programs and applications of a user ask */
+	AV_LOOK_INBOX,	/* datagrams to programs of a user */
+	AV_LOOK_LISTEN, /* applications of a user listen */
+	AV_LOOK_USERS,	/* those before it are by user */
+	AV_LOOK_GUEST = AV_LOOK_USERS /* connections of a guest to programs of a user */
 };
 /* Stocks for users, for each of the reasons: some users share one, which nobody can choose. */
 #define AV_LOOK_STOCKS 256u
@@ -273,7 +273,7 @@ struct av_space {
 	struct av_guest *devices;
 	bool of_device; /* there has been a device */
 	LIST_HEAD(av_ports, av_port) ports[AV_BUCKETS];
-	struct cpu_stock looks[AV_LOOK_USERS][AV_LOOK_STOCKS], listen_looks; /* av_look.c */
+	struct cpu_stock looks[AV_LOOK_USERS][AV_LOOK_STOCKS]; /* av_look.c */
 	uint64_t seed;	  /* hash seed of ports[], looks[], those of guests */
 	unsigned n_ports; /* [H] */
 };
@@ -395,7 +395,7 @@ socklen_t av_address(struct sockaddr_un *addr, const char *text);
 /* ---- av_look.c: the kernel is asked for sockets by their names; any thread, without the lock ----
  */
 
-/* @why: one of those by user, or AV_LOOK_LISTEN, for which @uid is 0. */
+/* @why: one of those by user. */
 struct av_looker av_looker(struct av_space *s, enum av_look_why why, uid_t uid);
 /* For connections of @g to programs of @uid. */
 struct av_looker av_looker_guest(struct av_guest *g, uid_t uid);
@@ -409,8 +409,8 @@ int av_look(struct av_space *s, const struct av_looker *l, const char *text, int
 /* The same for the label of @p; datagrams to its user are charged for that of an inbox. [H] */
 int av_has_label(struct av_space *s, const struct av_looker *l, struct av_port *p);
 /* True: a socket is bound to the label of the port that guests reach as @port of their host, or
- * applications as @port of this machine. */
-bool av_port_bound(struct av_space *s, uint32_t port, bool dgram);
+ * applications as @port of this machine. @uid: of the application that wants to listen. */
+bool av_port_bound(struct av_space *s, uint32_t port, bool dgram, uid_t uid);
 
 /* ---- av_ports_file.c: DIR/ports, which keeps ports across a restart of zvsockd ---- */
 

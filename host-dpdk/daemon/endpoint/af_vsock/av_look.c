@@ -26,10 +26,7 @@ static unsigned hash(const struct av_space *s, uid_t uid)
 
 struct av_looker av_looker(struct av_space *s, enum av_look_why why, uid_t uid)
 {
-	return (struct av_looker){why, uid,
-				  why < AV_LOOK_USERS
-					  ? &s->looks[why][hash(s, uid) % AV_LOOK_STOCKS]
-					  : &s->listen_looks};
+	return (struct av_looker){why, uid, &s->looks[why][hash(s, uid) % AV_LOOK_STOCKS]};
 }
 
 struct av_looker av_looker_guest(struct av_guest *g, uid_t uid)
@@ -40,7 +37,7 @@ struct av_looker av_looker_guest(struct av_guest *g, uid_t uid)
 
 static const char *const lookers[] = {
 	[AV_LOOK_SELF] = "zvsockd itself, at ports of uid",
-	[AV_LOOK_LISTEN] = "listening applications",
+	[AV_LOOK_LISTEN] = "applications that listen, of uid",
 	[AV_LOOK_USER] = "uid",
 	[AV_LOOK_INBOX] = "datagrams to uid",
 	[AV_LOOK_GUEST] = "connections of CID",
@@ -48,7 +45,7 @@ static const char *const lookers[] = {
 
 bool av_look_may(struct av_space *s, const struct av_looker *l)
 {
-	char number[sizeof(" 4294967295")] = "", dir[sizeof(s->cfg.dir)];
+	char dir[sizeof(s->cfg.dir)];
 	uint32_t more;
 	bool may;
 
@@ -59,13 +56,11 @@ bool av_look_may(struct av_space *s, const struct av_looker *l)
 	pthread_mutex_unlock(&s->lock);
 	if (may || !log_once(&s->slow_looks, &more))
 		return may;
-	if (l->why != AV_LOOK_LISTEN)
-		(void)snprintf(number, sizeof(number), " %u", l->number);
 	log_line(ZV_LOG_WARN, NULL,
 		 "%s: the kernel takes too long to find sockets by their names, probably because "
 		 "some user has very many whose names have the same hash: looking for fewer (for "
-		 "%s%s); connections may be refused, datagrams lost, and ports seem bound",
-		 dir, lookers[l->why], number);
+		 "%s %u); connections may be refused, datagrams lost, and ports seem bound",
+		 dir, lookers[l->why], l->number);
 	return false;
 }
 
@@ -152,11 +147,11 @@ static void note_seen(struct av_space *s, int sock_type, uint32_t port, const ch
 	pthread_mutex_unlock(&s->lock);
 }
 
-bool av_port_bound(struct av_space *s, uint32_t port, bool dgram)
+bool av_port_bound(struct av_space *s, uint32_t port, bool dgram, uid_t uid)
 {
 	const int sock_type = dgram ? SOCK_DGRAM : SOCK_STREAM;
 	char text[DROPIN_LABEL];
-	const struct av_looker l = av_looker(s, AV_LOOK_LISTEN, 0);
+	const struct av_looker l = av_looker(s, AV_LOOK_LISTEN, uid);
 	const struct av_port *p;
 	bool assigned = false;
 	int type = 0, ret;

@@ -452,10 +452,10 @@ void av_spaces_reload(const struct cfg *c)
 	}
 }
 
-const char *av_spaces_port(uint32_t port, bool dgram)
+const char *av_spaces_port(uint32_t port, bool dgram, uid_t uid)
 {
 	for (struct av_space *s = spaces; s; s = s->next)
-		if (av_port_bound(s, port, dgram))
+		if (av_port_bound(s, port, dgram, uid))
 			return s->cfg.dir;
 	return NULL;
 }

@@ -17,8 +17,9 @@ int av_space_of_apps(const struct cfg *c, struct lcore *lc, char *why);
 /* After a reload: applies changed permissions, and ends directories that are not in @c. */
 void av_spaces_reload(const struct cfg *c);
 /* The drop-in directory in which a program has bound @port for guests, for datagrams or for
- * connections; the string is valid as long as the directory. NULL: no program has. */
-const char *av_spaces_port(uint32_t port, bool dgram);
+ * connections; the string is valid as long as the directory. NULL: no program has. @uid: of the
+ * application that wants to listen. */
+const char *av_spaces_port(uint32_t port, bool dgram, uid_t uid);
 /* Ends all directories, after all guests have ended. */
 void av_spaces_end(void);
 
