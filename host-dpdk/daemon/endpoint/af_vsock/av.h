@@ -315,11 +315,12 @@ uint32_t av_fd_left(const struct av_user *u, unsigned part);
 
 /* The kernel cannot refuse descriptors. False: no memory. */
 bool av_expect_passed(struct av_space *s);
-/* Closes @fd, taken by fds_get(), in which unread descriptors may be queued. */
-void av_discard(struct av_space *s, int fd, bool stream);
+/* Closes @fd, taken by fds_get(), in which unread descriptors of @uid may be queued. */
+void av_discard(struct av_space *s, int fd, bool stream, uid_t uid);
 /* The same for a socket that reached [G] too late, when the space may be gone. */
-void av_discard_late(struct lcore *lc, int fd, bool stream);
-/* The user at the other end of @fd, CLOSERS_NOBODY: not known. */
+void av_discard_late(struct lcore *lc, int fd, bool stream, uid_t uid);
+/* The user at the other end of @fd, which is accepted: the kernel does not know that of datagram
+ * sockets. CLOSERS_NOBODY: not known. */
 uid_t av_peer_of(int fd);
 /* Descriptors that @uid has sent and that take long to close leave it nothing here: those that wait
  * to be closed are its share of all. */

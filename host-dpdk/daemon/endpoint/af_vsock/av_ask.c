@@ -83,7 +83,7 @@ void av_ask_end(struct av_ask *a)
 	av_shutdown_forget(a);
 	av_ports_check_assigned(a);
 	io_cancel(lcore_io(home_of(a)), &a->poll);
-	av_discard(a->space, a->fd, false);
+	av_discard(a->space, a->fd, false, a->cred.uid);
 	if (!a->poll.pending)
 		ask_over(a);
 }
@@ -254,40 +254,58 @@ static bool may_low(const struct cfg_space *c, int fd, const struct ucred *cred)
 	return cfg_space_low(c, cred->uid, gids, (unsigned)(len / sizeof(gids[0])));
 }
 
-/* No more programs are allowed: the socket gets an answer before any request. */
-static void turn_away(struct av_space *s, int fd, const struct ucred *cred)
+/* Takes a descriptor for a program of @u that may be served. NULL: done; else why not (less than
+ * DROPIN_TEXT), and *err. */
+static const char *no_place(struct av_space *s, struct av_user *u, int *err)
+{
+	_Static_assert(AV_ASKS_MAX == 4096, "the text below says so");
+
+	*err = -EUSERS;
+	if (av_is_flooding(s, u->uid))
+		return "this user has sent too many descriptors that take long to close: end its "
+		       "programs";
+	if (!av_user_may(u, u->asks, s->n_asks, AV_ASKS_MAX))
+		return "there are as many programs here as may be: 1024 of a user, 4096 in all";
+	if (!av_fd_take(u, AV_FDS_SHARE))
+		return "no more sockets for this user: end programs, or raise zvsockd's limit of "
+		       "open files";
+	return NULL;
+}
+
+/* The socket gets an answer before any request. */
+static void turn_away(struct av_space *s, int fd, const struct ucred *cred, int err,
+		      const char *why)
 {
 	struct dropin_msg m;
 	uint32_t more;
 
 	dropin_msg_init(&m, DROPIN_HELLO);
-	av_refuse(&m, -EUSERS, "zvsockd: its drop-in socket has as many programs as it may have");
+	av_refuse(&m, err, "zvsockd: %s", why);
 	(void)send_to(fd, &m);
 	if (log_once(&s->refused, &more))
-		log_line(ZV_LOG_WARN, NULL,
-			 "%s: pid %d, uid %u was refused: there may be %u programs of a user, %u "
-			 "in all",
-			 s->cfg.sockets[AV_ASK], (int)cred->pid, (unsigned)cred->uid,
-			 AV_ASKS_MAX / 4, AV_ASKS_MAX);
+		log_line(ZV_LOG_WARN, NULL, "%s: pid %d, uid %u was refused: %s",
+			 s->cfg.sockets[AV_ASK], (int)cred->pid, (unsigned)cred->uid, why);
 	/* If a socket is closed with an unread request in it, the peer loses the answer. */
 	(void)shutdown(fd, SHUT_RD);
 	for (unsigned i = 0; i < LEFT_UNREAD && receive(s, fd, cred->uid, &m) > 0; i++)
 		;
-	av_discard(s, fd, false);
+	av_discard(s, fd, false, cred->uid);
 }
 
 void av_ask_begin(struct av_space *s, int fd)
 {
 	struct av_ask *a = calloc(1, sizeof(*a));
 	socklen_t len = sizeof(struct ucred);
-	struct ucred cred = {0};
+	struct ucred cred = {.uid = CLOSERS_NOBODY};
+	const char *why = "zvsockd has no memory left";
+	int err = -ENOMEM;
 
 	if (a && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
 		a->user = av_user(s, cred.uid);
-	if (!a || !a->user || av_is_flooding(s, cred.uid) ||
-	    !av_user_may(a->user, a->user->asks, s->n_asks, AV_ASKS_MAX) ||
-	    !av_fd_take(a->user, AV_FDS_SHARE)) {
-		turn_away(s, fd, &cred);
+	if (a && a->user)
+		why = no_place(s, a->user, &err);
+	if (why) {
+		turn_away(s, fd, &cred, err, why);
 		if (a && a->user)
 			av_user_put(s, a->user);
 		free(a);

@@ -89,7 +89,7 @@ static bool post_to_guest(const struct note *n)
 static void drop_socket(struct av_call *c)
 {
 	if (c->fd >= 0)
-		av_discard(c->space, c->fd, c->label.sock_type == SOCK_STREAM);
+		av_discard(c->space, c->fd, c->label.sock_type == SOCK_STREAM, c->cred.uid);
 	c->fd = -1;
 }
 
@@ -458,7 +458,7 @@ void av_socket_arrived(struct av_space *s, int fd, enum av_socket what)
 			log_line(ZV_LOG_INFO, NULL,
 				 "%s: a socket that no connection of its process waits for: closed",
 				 s->cfg.sockets[what]);
-		av_discard(s, fd, what == AV_STREAM);
+		av_discard(s, fd, what == AV_STREAM, av_peer_of(fd));
 		return;
 	}
 	c->fd = fd;

@@ -300,7 +300,7 @@ void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
 		/* Nothing has been read from the socket, so descriptors that the program has sent
 		 * may be queued in it. */
 		(void)shutdown(fd, SHUT_RDWR);
-		av_discard_late(c->lc, fd, c->label.sock_type == SOCK_STREAM);
+		av_discard_late(c->lc, fd, c->label.sock_type == SOCK_STREAM, c->cred.uid);
 		return;
 	}
 	fds_put(); /* counted for the guest from now on */

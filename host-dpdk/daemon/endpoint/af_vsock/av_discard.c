@@ -35,27 +35,27 @@ bool av_is_flooding(const struct av_space *s, uid_t uid)
 	return s->closers && closers_count(s->closers, uid) >= fds_max() / AV_FDS_SHARE;
 }
 
-/* Has @fd closed by the thread of its user, which calls fds_put(). */
-static void close_later(struct closers *c, int fd)
+/* Has @fd closed by the thread of @uid, which calls fds_put(). */
+static void close_later(struct closers *c, int fd, uid_t uid)
 {
 	(void)shutdown(fd, SHUT_WR); /* its program need not wait */
-	closers_put(c, av_peer_of(fd), &fd, 1);
+	closers_put(c, uid, &fd, 1);
 }
 
-void av_discard(struct av_space *s, int fd, bool stream)
+void av_discard(struct av_space *s, int fd, bool stream, uid_t uid)
 {
 	if (s->closers && passed_waits(fd, stream)) {
-		close_later(s->closers, fd);
+		close_later(s->closers, fd, uid);
 		return;
 	}
 	io_close_fd(lcore_io(s->home), fd);
 	fds_put();
 }
 
-void av_discard_late(struct lcore *lc, int fd, bool stream)
+void av_discard_late(struct lcore *lc, int fd, bool stream, uid_t uid)
 {
 	if (late_closers && passed_waits(fd, stream)) {
-		close_later(late_closers, fd);
+		close_later(late_closers, fd, uid);
 		return;
 	}
 	io_close_fd(lcore_io(lc), fd);

@@ -69,7 +69,7 @@ static int hold_socket(const struct av_inbox *b)
 
 static void hold_end(const struct av_inbox *b, int fd)
 {
-	av_discard(b->space, fd, false);
+	av_discard(b->space, fd, false, b->port->uid);
 	av_fd_give(b->port->user);
 }
 

@@ -237,12 +237,14 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 
 	(void)flags;
 	if (res >= 0) {
-		bool room = fds_get(), floods = s->closers && av_is_flooding(s, av_peer_of(res));
+		const uid_t uid =
+			s->closers ? av_peer_of(res) : 0; /* before another thread closes it */
+		bool room = fds_get(), floods = s->closers && av_is_flooding(s, uid);
 
 		if (!room || s->ending) {
 			if (!room)
 				fds_take(1); /* counted until it is closed */
-			av_discard(s, res, l->what == AV_STREAM);
+			av_discard(s, res, l->what == AV_STREAM, uid);
 			if (!room)
 				accept_pause(l, zv_strerror(-EMFILE));
 		} else if (l->what == AV_ASK) {
