@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "bells.h"
 
-#include "fd_closer.h"
+#include "core/closers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,10 @@
 #define PAGES	   1024u
 #define PAGE_BYTES 1024u /* of which the page's owner uses 768: shm-ring/bell_page.h */
 #define BELLS	   4096u /* per page; number 0 means no bell, so bit 0 is never used */
+
+/* Eventfds that wait to be closed: beyond this many of a user, or of all, no page is made. */
+#define CLOSING	    256u
+#define CLOSING_ALL 512u
 
 struct page {
 	uint64_t serial; /* of the application that owns it */
@@ -32,8 +36,9 @@ static struct {
 	unsigned used;		  /* entries of page[] up to here may be in use */
 	uint32_t turn;		  /* of the last id: id = turn * PAGES + index in page[] */
 	/* Applications have duplicates of the eventfds, and may have put them into very many epoll
-	 * sets, out of which the last close takes them. NULL: no page was made yet. */
-	struct fd_closer *closer;
+	 * sets, out of which the last close takes them. It waits for whoever uses such a set, so
+	 * each user has a thread. NULL: no page was made yet. */
+	struct closers *closers;
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = {.fd = -1}};
 
 /* ---- descriptors ---- */
@@ -102,8 +107,10 @@ static int make_page(uint64_t serial, unsigned queue, uid_t uid, struct page **o
 		i++;
 	if (i == PAGES)
 		return -ENOSPC;
-	if (!all.closer && !(all.closer = fd_closer_new(NULL)))
+	if (!all.closers && !(all.closers = closers_new(NULL)))
 		return -ENOMEM;
+	if (closers_count(all.closers, uid) >= CLOSING || closers_all(all.closers) >= CLOSING_ALL)
+		return -EBUSY;
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
@@ -164,6 +171,10 @@ int bells_ringer(uint32_t id, uid_t uid, uint64_t *offset)
 
 void bells_gone(uint64_t serial)
 {
+	int event[PAGES];
+	unsigned n = 0;
+	uid_t uid = CLOSERS_NOBODY;
+
 	pthread_mutex_lock(&all.lock);
 	for (unsigned i = 0; i < all.used; i++) {
 		struct page *p = all.page[i];
@@ -171,12 +182,15 @@ void bells_gone(uint64_t serial)
 		if (!p || p->serial != serial)
 			continue;
 		all.page[i] = NULL;
-		fd_closer_put(all.closer, p->event);
+		event[n++] = p->event;
+		uid = p->uid;
 		free(p);
 	}
 	while (all.used && !all.page[all.used - 1])
 		all.used--;
 	pthread_mutex_unlock(&all.lock);
+	if (n)
+		closers_put(all.closers, uid, event, n);
 }
 
 /* ---- bells ---- */

@@ -23,7 +23,8 @@
  * Pages are for all applications that may use zvsockd's own region, and form one trust domain, like
  * that region. The share of an application is limited: one page for each of its queues.
  *
- * Without the resources (descriptors, memory, pages) there is no bell, and zvsockd wakes the ends.
+ * Without the resources (descriptors, memory, pages), or while too many eventfds of the user's
+ * former applications wait to be closed, there is no bell, and zvsockd wakes the ends.
  *
  * Threads: any. The lock is held for bookkeeping and, for callers that get descriptors, during some
  * system calls that do not wait.
@@ -51,7 +52,7 @@ int bells_file(uint64_t *size);
 /*
  * The page of @queue of the application @serial of user @uid: its id, its offset in the file, and a
  * descriptor, owned by the caller, on which the queue sleeps. -errno; -ENOSPC: all pages are in
- * use.
+ * use; -EBUSY: too many eventfds wait to be closed.
  */
 int bells_page(uint64_t serial, unsigned queue, uid_t uid, uint32_t *id, uint64_t *offset);
 
