@@ -397,9 +397,8 @@ int av_inbox_connect(struct av_inbox *b, uint32_t local_cid, const struct dropin
 	if (b->with) { /* connected again, to another address */
 		for (unsigned i = 0; i < FINAL_READS && peer_read(b->with); i++)
 			;
-		/* Reading may have ended it. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-		if (b->with)
-			peer_end(b->with);
+		if (b->with)		   /* reading may have ended it */
+			peer_end(b->with); /* NOLINT(clang-analyzer-unix.Malloc) */
 	}
 	if (av_passed_full(b->space, b->port->uid))
 		return -ENOBUFS;
