@@ -87,7 +87,7 @@ static int next_has_some(int fd, uid_t *uid)
 	} u;
 	char byte;
 	struct iovec iov = {&byte, 1};
-	struct sockaddr_un sa;
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct av_sender from = {.uid = *uid};
 	struct msghdr mh = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &u, .msg_controllen = sizeof(u)};
