@@ -13,7 +13,7 @@ int main(int argc, char **argv)
 	static const char text[] = "first";
 	struct zv_dev *dev = NULL;
 	struct zv_conn *conn;
-	char back[sizeof(text)];
+	char back[sizeof(text)] = "";
 	size_t done, got = 0;
 	ssize_t n = 1;
 	bool good;
