@@ -68,8 +68,11 @@ static void ask_free(struct lcore_work *w)
 	free(a);
 }
 
+/* Not earlier: a poll under way holds the socket open, and who lets go of it last closes the
+ * descriptors that are queued in it. */
 static void ask_over(struct av_ask *a)
 {
+	av_discard(a->space, a->fd, false, a->cred.uid);
 	lcore_defer(home_of(a), &a->work); /* deferred: callers may still look at it */
 }
 
@@ -83,7 +86,6 @@ void av_ask_end(struct av_ask *a)
 	av_shutdown_forget(a);
 	av_ports_check_assigned(a);
 	io_cancel(lcore_io(home_of(a)), &a->poll);
-	av_discard(a->space, a->fd, false, a->cred.uid);
 	if (!a->poll.pending)
 		ask_over(a);
 }

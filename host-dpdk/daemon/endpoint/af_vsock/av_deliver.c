@@ -79,13 +79,14 @@ void av_deliver_drop(struct av_peer *p)
  */
 static void await_pollout(struct av_inbox *b)
 {
-	const struct av_peer *p, *least = TAILQ_FIRST(&b->late);
+	struct av_peer *p, *least = TAILQ_FIRST(&b->late);
 
 	if (!least || b->pollout.pending || b->write.mover)
 		return;
 	TAILQ_FOREACH(p, &b->late, late_link)
 		if (STAILQ_FIRST(&p->waiting)->len < STAILQ_FIRST(&least->waiting)->len)
 			least = p;
+	b->polled = least;
 	io_poll(av_inbox_io(b), &b->pollout, least->fd, POLLOUT);
 }
 
@@ -133,13 +134,17 @@ static bool deliver(struct av_move *v)
 static void on_pollout(struct io_op *op, int res, uint32_t flags)
 {
 	struct av_inbox *b = (struct av_inbox *)(void *)op; /* first */
+	struct av_peer *p = b->polled;
 
 	(void)res;
 	(void)flags;
-	if (!b->port)
-		av_inbox_over(b);
-	else if (!TAILQ_EMPTY(&b->late))
+	b->polled = NULL;
+	if (b->port && !TAILQ_EMPTY(&b->late))
 		av_move_wait(b->space->mail, &b->port->user->mover, &b->write);
+	if (p->ended)
+		av_peer_over(p); /* may free the inbox */
+	else if (!b->port)
+		av_inbox_over(b);
 }
 
 void av_deliver_init(struct av_inbox *b)

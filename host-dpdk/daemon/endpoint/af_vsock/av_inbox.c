@@ -142,11 +142,15 @@ void av_inbox_over(struct av_inbox *b)
 	free(b);
 }
 
-/* @p has no pending io_uring request any more. */
-static void peer_free(struct av_peer *p)
+void av_peer_over(struct av_peer *p)
 {
 	struct av_inbox *b = p->inbox;
 
+	/* A poll under way holds the socket open, and who lets go of it last closes the
+	 * descriptors that are queued in it. */
+	if (p->in.pending || (b->pollout.pending && b->polled == p))
+		return;
+	av_discard_sent(b->space, p->fd, p->uid);
 	TAILQ_REMOVE(&b->peers, p, link);
 	b->n_peers--;
 	free(p);
@@ -172,9 +176,10 @@ static void peer_end(struct av_peer *p)
 	av_deliver_drop(p);
 	av_move_leave(b->space->mail, &p->read);
 	io_cancel(av_inbox_io(b), &p->in);
-	peer_socket_end(b, p->fd, p->opener);
-	if (!p->in.pending)
-		peer_free(p);
+	if (b->polled == p)
+		io_cancel(av_inbox_io(b), &b->pollout);
+	av_peer_give(b->space, b->port->user, p->opener);
+	av_peer_over(p);
 }
 
 static bool peer_read(struct av_peer *p);
@@ -319,6 +324,7 @@ static struct av_peer *peer_new(struct av_inbox *b, uint32_t local_cid,
 	p->remote = *remote;
 	p->local_cid = local_cid;
 	p->opener = sender;
+	p->uid = b->port->uid;
 	STAILQ_INIT(&p->waiting);
 	TAILQ_INSERT_TAIL(&b->peers, p, link);
 	b->n_peers++;
@@ -379,8 +385,7 @@ static void peer_polled(struct io_op *op, int res, uint32_t flags)
 	(void)res;
 	(void)flags;
 	if (p->ended) {
-		if (!op->pending)
-			peer_free(p);
+		av_peer_over(p);
 		return;
 	}
 	if (!op->pending)

@@ -17,13 +17,15 @@ struct av_peer {
 	struct av_waiting_list waiting; /* oldest first */
 	uint32_t bytes, n_waiting;	/* of those; how many */
 	int fd;
+	uid_t uid; /* whose programs may have sent to it */
 	bool ended;
 	TAILQ_ENTRY(av_peer) link;
 	TAILQ_ENTRY(av_peer) late_link; /* while some wait */
 };
 
 struct av_inbox {
-	struct io_op pollout; /* first: polls for space for what waits */
+	struct io_op pollout;	/* first: polls for space for what waits, ... */
+	struct av_peer *polled; /* ... at this one's socket */
 	struct av_space *space;
 	struct av_port *port; /* NULL: the port no longer exists */
 	uint64_t key;
@@ -57,6 +59,8 @@ uint32_t av_inbox_bytes(const struct av_inbox *b, uint64_t sender);
 
 /* The peer for what comes from @from, with a socket; NULL: none can be had. */
 struct av_peer *av_peer_for(struct av_inbox *b, uint32_t local_cid, const struct av_from *from);
+/* Closes the socket of @p, which has ended, and frees it, unless it is still polled. */
+void av_peer_over(struct av_peer *p);
 /* Frees @b if it has ended and nothing refers to it. */
 void av_inbox_over(struct av_inbox *b);
 

@@ -77,21 +77,24 @@ ssize_t av_receive(struct av_space *s, int fd, void *data, size_t len, struct av
 
 /* ---- who has too many ---- */
 
-/* Descriptors come with the next message at @fd: 1; *uid: who has sent it, if that is said. 0;
- * -errno. */
-static int next_has_some(int fd, uid_t *uid)
+/* Descriptors come with the next message at @fd: 1; *uid: who has sent it, if the socket @says
+ * that. 0; -errno. */
+static int next_has_some(int fd, bool says, uid_t *uid)
 {
 	union {
-		char bytes[CMSG_SPACE(sizeof(struct ucred))]; /* none for descriptors */
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
 		struct cmsghdr align;
 	} u;
 	char byte;
 	struct iovec iov = {&byte, 1};
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct av_sender from = {.uid = *uid};
-	struct msghdr mh = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &u, .msg_controllen = sizeof(u)};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
 
+	if (says) { /* else that would be room for descriptors, which even a look receives */
+		mh.msg_control = &u;
+		mh.msg_controllen = sizeof(u);
+	}
 	if (recvmsg(fd, &mh, MSG_PEEK | MSG_DONTWAIT) < 0)
 		return -errno;
 	read_sender(&mh, &sa, &from);
@@ -105,7 +108,7 @@ bool av_passed_too_many(struct av_space *s, int fd, uid_t *uid)
 	unsigned all = m->passed ? closers_all(s->closers) : 0;
 
 	m->passed = all;
-	if (!all || next_has_some(fd, uid) != 1)
+	if (!all || next_has_some(fd, fd == s->listener[AV_DGRAM].fd, uid) != 1)
 		return false;
 	return closers_count(s->closers, *uid) + PASSED_MAX > USER_MAX ||
 	       all + PASSED_MAX > fds_max() / ALL_PART;
