@@ -123,7 +123,7 @@ static bool target_fails(struct bench *b, const struct target *t, const char *wh
 	fprintf(stderr, "%svsock-bench: %s%s%s\n", b->tty ? "\r\033[K" : "",
 		b->o->targets && !what[0] ? target_id(t) : "",
 		b->o->targets && !what[0] ? ": " : "", gone);
-	if (!b->o->targets && !b->o->client_uri)
+	if (!b->o->targets && !b->o->client_uri && !b->o->npeers)
 		fprintf(stderr,
 			"vsock-bench: the run ends here, without figures; "
 			"%swith --target the other targets go on\n",

@@ -10,6 +10,7 @@ static TAILQ_HEAD(, lcore_work) works = TAILQ_HEAD_INITIALIZER(works);
 uint64_t __wrap_lcore_round(const struct lcore *lc);
 void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w);
 void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w);
+struct io *__wrap_lcore_io(struct lcore *lc);
 void __wrap_lcore_dgram_lost(struct lcore *lc);
 
 uint64_t __wrap_lcore_round(const struct lcore *lc)
@@ -32,6 +33,12 @@ void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
 	if (w->queued)
 		TAILQ_REMOVE(&works, w, link);
 	w->queued = false;
+}
+
+struct io *__wrap_lcore_io(struct lcore *lc)
+{
+	(void)lc;
+	return NULL;
 }
 
 void __wrap_lcore_dgram_lost(struct lcore *lc)

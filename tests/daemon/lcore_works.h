@@ -2,7 +2,8 @@
 /*
  * The part of an lcore that runs deferred work, a round at a time, for tests without a daemon. The
  * functions are linked in the place of the real ones: --wrap of lcore_round, lcore_defer and
- * lcore_defer_cancel, and where it is called of lcore_dgram_lost.
+ * lcore_defer_cancel, and where they are called of lcore_io and
+ * lcore_dgram_lost.
  */
 #ifndef LCORE_WORKS_H
 #define LCORE_WORKS_H

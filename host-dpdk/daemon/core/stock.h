@@ -17,6 +17,7 @@
  */
 #define CPU_USUAL_FASTEST 8u
 #define CPU_USUAL_MOST	  16u
+#define CPU_PAUSE_NS	  UINT64_C(10000000000)
 
 struct cpu_limit {
 	uint64_t usual_ns; /* of a call: free of charge */
@@ -28,6 +29,7 @@ struct cpu_limit {
 struct cpu_stock {
 	uint64_t at_ns; /* when `left` was true; 0: never used */
 	int64_t left;	/* < 0: overdrawn */
+	uint64_t pause; /* at_ns of the last call that was taken for a pause; 0: none yet */
 };
 
 /*
@@ -49,9 +51,24 @@ uint64_t cpu_limit_beyond(const struct cpu_limit *l, uint64_t ns);
 /* False: it is used up. */
 bool cpu_stock_may(struct cpu_stock *s, const struct cpu_limit *l);
 
+/*
+ * A call has taken @ns beyond what is free of charge. The CPU time of a thread may contain time
+ * that a hypervisor has taken (under emulation and in User-mode Linux it does). So a call that
+ * takes more than half of a full stock counts as no more than that, once in CPU_PAUSE_NS.
+ */
+static inline void cpu_stock_charge(struct cpu_stock *s, const struct cpu_limit *l, uint64_t ns)
+{
+	if (ns > l->most_ns / 2 && (!s->pause || s->at_ns - s->pause >= CPU_PAUSE_NS)) {
+		s->pause = s->at_ns;
+		ns = l->most_ns / 2;
+	}
+	s->left -= (int64_t)ns;
+}
+
+/* A call has taken @ns of CPU time. */
 static inline void cpu_stock_took(struct cpu_stock *s, const struct cpu_limit *l, uint64_t ns)
 {
-	s->left -= (int64_t)cpu_limit_beyond(l, ns);
+	cpu_stock_charge(s, l, cpu_limit_beyond(l, ns));
 }
 
 #endif

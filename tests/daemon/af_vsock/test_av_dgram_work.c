@@ -42,7 +42,6 @@ static uint32_t max_fds = UINT32_MAX;
 
 /* ---- the lcore ---- */
 
-struct io *__wrap_lcore_io(struct lcore *lc);
 void __wrap_io_poll(struct io *io, struct io_op *op, int fd, uint32_t events);
 void __wrap_io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
 void __wrap_io_cancel(struct io *io, struct io_op *op);
@@ -60,12 +59,6 @@ ssize_t __wrap_zv_dgram_recv(struct zv_queue *q, uint32_t port, void *data, size
 uint32_t __wrap_fds_max(void)
 {
 	return max_fds;
-}
-
-struct io *__wrap_lcore_io(struct lcore *lc)
-{
-	(void)lc;
-	return NULL;
 }
 
 void __wrap_io_poll(struct io *io, struct io_op *op, int fd, uint32_t events)

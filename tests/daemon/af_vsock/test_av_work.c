@@ -39,18 +39,11 @@ static uint64_t now = 1000 * (uint64_t)S, cpu, cost; /* cost: to find a name wit
 
 /* ---- the lcore ---- */
 
-struct io *__wrap_lcore_io(struct lcore *lc);
 void __wrap_io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
 void __wrap_io_close_fd(struct io *io, int fd);
 int __wrap_clock_gettime(clockid_t id, struct timespec *t);
 int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len);
 int __real_bind(int fd, const struct sockaddr *addr, socklen_t len);
-
-struct io *__wrap_lcore_io(struct lcore *lc)
-{
-	(void)lc;
-	return NULL;
-}
 
 void __wrap_io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events)
 {
@@ -117,6 +110,8 @@ static int up(void **state)
 	space.listener[AV_DGRAM].fd = -1;
 	space.mail = av_mail_new(&space);
 	assert_non_null(space.mail);
+	for (unsigned i = 0; i < AV_LOOK_USERS * AV_LOOK_STOCKS; i++)
+		space.looks[i / AV_LOOK_STOCKS][i % AV_LOOK_STOCKS].pause = now; /* not again */
 	cost = 0;
 	lcore_works_round(); /* what an earlier test has used up is of another round */
 	return 0;
@@ -431,8 +426,9 @@ static void any_port_is_none_that_is_bound(void **state)
 static void use_up(struct av_looker l)
 {
 	assert_true(av_look_may(&space, &l));
-	av_look_took(&space, &l, 10 * (uint64_t)S);
-	assert_false(av_look_may(&space, &l));
+	do /* one may count as a pause of the machine */
+		av_look_took(&space, &l, 10 * (uint64_t)S);
+	while (av_look_may(&space, &l));
 }
 
 static bool may_look(struct av_looker l)

@@ -106,10 +106,18 @@ static void a_queue_does_not_pay_for_another(void **state)
 {
 	(void)state;
 	cost = 100 * MS;
+	/* One may have been slow because a hypervisor had the CPU. */
+	assert_int_equal(net_connect(&guest.queues[0], 0, NULL, 0), -EINPROGRESS);
+	now -= 100 * MS;
 	assert_int_equal(net_connect(&guest.queues[0], 0, NULL, 0), -EINPROGRESS);
 	assert_int_equal(net_connect(&guest.queues[0], 0, NULL, 0), -EADDRNOTAVAIL);
 	assert_int_equal(net_connect(&guest.queues[1], 0, NULL, 0), -EINPROGRESS);
-	assert_int_equal(calls, 2);
+	assert_int_equal(calls, 3);
+	/* As much as the limit allows, but for one call in ten seconds. */
+	(void)setup(NULL);
+	cost = 100 * MS;
+	(void)ask_for(100 * (uint64_t)S);
+	assert_in_range(calls, 30, 2 * 1000 / CONNECT_SHARE);
 }
 
 /* A stock that is asked for often, in pieces of the time that add nothing, grows all the same. */

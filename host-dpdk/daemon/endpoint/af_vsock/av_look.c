@@ -71,7 +71,7 @@ void av_look_took(struct av_space *s, const struct av_looker *l, uint64_t ns)
 	if (!beyond)
 		return;
 	pthread_mutex_lock(&s->lock);
-	l->stock->left -= (int64_t)beyond;
+	cpu_stock_charge(l->stock, &socket_names_limit, beyond);
 	pthread_mutex_unlock(&s->lock);
 }
 
