@@ -6,5 +6,10 @@
 
 /* *end: closing it cuts that short. */
 int slow_fd(int *end);
+/*
+ * Closes @fd, which has been sent to somebody, who should be the last to close it. If it was closed
+ * there, or lost, already, a thread is left that waits for *end.
+ */
+void slow_close(int fd);
 
 #endif

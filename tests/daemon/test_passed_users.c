@@ -99,7 +99,7 @@ static void send_bomb(int sock, int b, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		memcpy(CMSG_DATA(&ctl.align) + i * sizeof(b), &b, sizeof(b));
 	assert_int_equal(sendmsg(sock, &m, MSG_NOSIGNAL), 1);
-	close(b);
+	slow_close(b);
 }
 
 /* zvsockd has hung up, and has perhaps said why. */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,9 +340,11 @@ ssize_t __wrap_zv_dgram_recv(struct zv_queue *q, uint32_t port, void *data, size
 /* It sends to port 5000 of programs from @n ports. */
 static struct guest_queue *sending(struct lcore *lc, uint32_t n)
 {
+	static max_align_t no_app[64]; /* struct app_part, of zeroes */
 	struct guest_queue *gq = &guest.queues[0];
 
 	memset(&guest, 0, sizeof(guest));
+	guest.part[ENDPOINT_app_port] = no_app;
 	memset(&in_space, 0, sizeof(in_space));
 	guest.cfg = &cfg;
 	guest.n_queues = 1;

@@ -82,7 +82,7 @@ static ssize_t send_bomb(int sock, const char *text, int b)
 
 	hold();
 	n = send_fds(sock, text, b, 1, 0);
-	close(b);
+	slow_close(b);
 	go_on();
 	return n;
 }
@@ -170,7 +170,7 @@ static void with_a_byte_out_of_band(void **state)
 	joined(&fd, &c);
 	hold();
 	assert_int_equal(send_fds(fd, "d", b, 1, MSG_OOB), 1);
-	close(b);
+	slow_close(b);
 	assert_int_equal(send(fd, "ata", 3, MSG_NOSIGNAL | MSG_DONTWAIT) < 0, 0);
 	go_on();
 	assert_true(zf_until(has_failed, c));
@@ -215,7 +215,7 @@ static void unread_at_the_end(void **state)
 	assert_int_equal(zf_recv(c, block, BLOCK, NULL), BLOCK);
 	while (send_fds(fd, "data", b, 1, MSG_DONTWAIT) < 0)
 		assert_int_equal(zf_recv(c, block, 1, NULL), 1);
-	close(b);
+	slow_close(b);
 	zv_conn_reset(c->c);
 	c->c = NULL;
 	is_closed(fd);
@@ -234,7 +234,7 @@ static void for_a_guest_that_receives_no_more(void **state)
 	joined(&fd, &c);
 	hold(); /* until both are there */
 	assert_int_equal(send_fds(fd, "data", b, 1, 0), 4);
-	close(b);
+	slow_close(b);
 	assert_int_equal(zv_shutdown(c->c, 0), 0);
 	zf_poll();
 	go_on();
@@ -253,7 +253,7 @@ static void before_they_are_accepted_and_the_guest_is_removed(void **state)
 	fd = hs_connect("r", NULL);
 	assert_true(fd >= 0);
 	assert_true(send_fds(fd, "CONNECT 5000\n", b, 1, 0) > 0);
-	close(b);
+	slow_close(b);
 	assert_true(zf_reload(GUEST, 1));
 	go_on();
 	is_closed(fd);
@@ -287,7 +287,7 @@ static void to_the_socket_of_applications(void **state)
 	fd = to_applications();
 	assert_int_equal(send(fd, "x", 1, 0), 1);
 	assert_int_equal(send_fds(fd, "y", b, 1, 0), 1);
-	close(b);
+	slow_close(b);
 	go_on();
 	is_closed(fd);
 	close(fd);
@@ -312,7 +312,7 @@ static void many_take_no_places(void **state)
 		assert_true((fd[i] = hs_connect("u", NULL)) >= 0);
 		assert_true(send_fds(fd[i], "CONNECT 5000\n", b, AT_ONCE, 0) > 0);
 	}
-	close(b);
+	slow_close(b);
 	for (unsigned i = 0; i < FLOOD; i++) {
 		is_closed(fd[i]);
 		close(fd[i]);
