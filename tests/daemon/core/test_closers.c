@@ -65,7 +65,7 @@ static void all_are_closed(unsigned n)
 {
 	while (__atomic_load_n(&closes, __ATOMIC_RELAXED) < n || closers_all(c))
 		sched_yield();
-	assert_int_equal(closes, n);
+	assert_int_equal(__atomic_load_n(&closes, __ATOMIC_RELAXED), n);
 }
 
 static void each_waits_for_its_own(void **state)
