@@ -66,20 +66,6 @@ static int connect_as(uid_t uid, const char *name)
 	return fd;
 }
 
-static void hold(void)
-{
-	int status = 0;
-
-	assert_int_equal(kill(zf_pid, SIGSTOP), 0);
-	assert_int_equal(waitpid(zf_pid, &status, WUNTRACED), zf_pid);
-	assert_true(WIFSTOPPED(status));
-}
-
-static void go_on(void)
-{
-	assert_int_equal(kill(zf_pid, SIGCONT), 0);
-}
-
 /* Sends a byte with @b, @n times, and closes that. While zvsockd is held: it will be the last to
  * close it. */
 static void send_bomb(int sock, int b, unsigned n)
@@ -136,12 +122,12 @@ static void others_attach(void **state)
 
 	(void)state;
 	needs_root();
-	hold(); /* only once: a signal ends the waiting of a close */
+	zf_asleep(); /* only once: a signal ends the waiting of a close */
 	for (unsigned i = 0; i <= BACKLOG; i++) {
 		fd[i] = connect_as(ATTACKER, "apps");
 		send_bomb(fd[i], slow_fd(&end[i]), 1);
 	}
-	go_on();
+	zf_awake();
 	for (unsigned i = 0; i <= BACKLOG; i++) {
 		is_hung_up(fd[i]);
 	}
@@ -171,12 +157,12 @@ static void programs_take_no_descriptors(void **state)
 
 	(void)state;
 	needs_root();
-	hold();
+	zf_asleep();
 	for (unsigned i = 0; i < PROGRAMS; i++) {
 		fd[i] = connect_as(ATTACKER, "ask");
 		send_bomb(fd[i], slow_fd(&end[i]), AT_ONCE);
 	}
-	go_on();
+	zf_awake();
 	for (unsigned i = 0; i < PROGRAMS; i++)
 		is_hung_up(fd[i]);
 	/* What the first program has sent, and the sockets of all. */

@@ -61,6 +61,9 @@ bool zf_until(bool (*done)(void *arg), void *arg);
 bool zf_logged(const char *re);
 /* Lines that have one now. */
 unsigned zf_log_lines(const char *re);
+/* The daemon is stopped, and takes all that happens until zf_awake() in one go. */
+void zf_asleep(void);
+void zf_awake(void);
 /* Open descriptors of the daemon. */
 unsigned zf_fds(void);
 /* Waits until there are no more than @most. False: in vain. */

@@ -195,11 +195,11 @@ static void who_has_closed_is_heard(void **state)
 	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT + 1, &from), 0);
 	source = taker(from.label);
 	assert_int_equal(about(ask, DROPIN_BOUND, from.label), 0);
-	assert_int_equal(kill(zf_pid, SIGSTOP), 0);
+	zf_asleep();
 	assert_true(send_end(source, &from));
 	close(source);
 	sleep(2); /* the timer is due */
-	assert_int_equal(kill(zf_pid, SIGCONT), 0);
+	zf_awake();
 	assert_int_equal(got(fd, "end"), 3);
 	close(fd);
 	close(ask);

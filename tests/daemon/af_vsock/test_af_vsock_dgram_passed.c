@@ -79,11 +79,7 @@ static bool send_bomb(void *arg)
 /* zvsockd is stopped meanwhile: it is to be the last who closes what is sent. */
 static void send_bombs(int sock, const char *path, int end[static MESSAGES])
 {
-	int status = 0;
-
-	assert_int_equal(kill(zf_pid, SIGSTOP), 0);
-	assert_int_equal(waitpid(zf_pid, &status, WUNTRACED), zf_pid);
-	assert_true(WIFSTOPPED(status));
+	zf_asleep();
 	for (unsigned i = 0; i < MESSAGES; i++) {
 		struct bomb b = {sock, slow_fd(&end[i]), path};
 
@@ -94,11 +90,6 @@ static void send_bombs(int sock, const char *path, int end[static MESSAGES])
 		}
 		close(b.fd);
 	}
-}
-
-static void go_on(void)
-{
-	assert_int_equal(kill(zf_pid, SIGCONT), 0);
 }
 
 /* A socket that is connected accepts zvsockd's next one only afterwards. */
@@ -146,7 +137,7 @@ static void beside_datagrams_with_an_address(void **state)
 	arrives(to, "one");
 	before = zf_fds();
 	send_bombs(stranger, "dgram", end);
-	go_on();
+	zf_awake();
 	assert_true(zf_logged("has sent descriptors, and closing them takes long"));
 	assert_true(zf_fds() <= before + 2 * AT_ONCE + OTHERS);
 	assert_int_equal(send(with, "two", 3, 0), 3);
@@ -194,7 +185,7 @@ static void on_a_connected_socket(void **state)
 	assert_int_equal(connected(ask, &of_with, with), 0);
 	before = zf_fds();
 	send_bombs(with, NULL, end);
-	go_on();
+	zf_awake();
 	assert_true(zf_until(is_over, &(struct probe){.fd = with}));
 	assert_true(zf_fds() <= before + 2 * AT_ONCE + OTHERS);
 	assert_true(ds_dgram_send(other, &of_other, ZV_CID_LOCAL, PORT, "one", 3));
@@ -239,7 +230,7 @@ static void before_another_connect(void **state)
 	ds_connect_msg(&again, SOCK_DGRAM, ZV_CID_LOCAL, PORT);
 	memcpy(again.label, of_with.label, sizeof(again.label));
 	ds_send(ask, &again);
-	go_on();
+	zf_awake();
 	assert_true(ds_answer(ask, &again));
 	for (unsigned i = 0; i < MESSAGES; i++)
 		close(end[i]);

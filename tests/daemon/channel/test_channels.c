@@ -401,9 +401,9 @@ static void sleepers_wake_each_other(void **state)
 	for (unsigned i = 0; i < 1000 && !(rings(p.a) && rings(p.b)); i++)
 		to_and_fro(p, 10);
 	assert_true(rings(p.a) && rings(p.b));
-	assert_int_equal(kill(zf_pid, SIGSTOP), 0);
+	zf_asleep();
 	to_and_fro(p, 200);
-	assert_int_equal(kill(zf_pid, SIGCONT), 0);
+	zf_awake();
 	cs_converse(p, ZV_STREAM);
 }
 

@@ -39,21 +39,6 @@
 static struct zv_dev *Z, *B;
 static const char *program;
 
-/* The daemon takes all that happens until awake() in one go. */
-static void asleep(void)
-{
-	int status;
-
-	assert_int_equal(kill(zf_pid, SIGSTOP), 0);
-	assert_int_equal(waitpid(zf_pid, &status, WUNTRACED), zf_pid);
-	assert_true(WIFSTOPPED(status));
-}
-
-static void awake(void)
-{
-	assert_int_equal(kill(zf_pid, SIGCONT), 0);
-}
-
 /* ---- descriptors ---- */
 
 /* Sends @text with a descriptor. What sendmsg() says. */
@@ -129,11 +114,11 @@ static void empty_message_is_not_the_end(void **state)
 	(void)state;
 	assert_non_null(c);
 	fd = hs_accept(listener);
-	asleep();
+	zf_asleep();
 	assert_int_equal(send(fd, "", 0, 0), 0);
 	assert_int_equal(send(fd, "abc", 3, 0), 3);
 	close(fd);
-	awake();
+	zf_awake();
 	assert_int_equal(zf_recv(c, buf, sizeof(buf), &flags), 0);
 	assert_true(flags & ZV_EOM);
 	assert_int_equal(zf_recv(c, buf, sizeof(buf), &flags), 3);
@@ -157,11 +142,11 @@ static void empty_message_harms_no_other(void **state)
 	assert_non_null(b);
 	assert_true(zf_send(z, "!", 1, 0)); /* joined */
 	assert_int_equal(zf_recv(b, buf, sizeof(buf), NULL), 1);
-	asleep();
+	zf_asleep();
 	assert_int_equal(zv_send(z->c, "one", 3, 0), 3);
 	assert_int_equal(zv_send(z->c, "", 0, 0), 0);
 	assert_int_equal(zv_send(z->c, "three", 5, 0), 5);
-	awake();
+	zf_awake();
 	assert_int_equal(zf_recv(b, buf, sizeof(buf), NULL), 3);
 	assert_memory_equal(buf, "one", 3);
 	assert_int_equal(zf_recv(b, buf, sizeof(buf), NULL), 5);
@@ -217,12 +202,12 @@ static void guest_that_ends_its_direction_at_once_is_joined_first(void **state)
 	assert_true(fd >= 0);
 	c = zf_accept(Z, ZV_PORT_ANY);
 	assert_non_null(c);
-	asleep();
+	zf_asleep();
 	assert_int_equal(zv_conn_answer(c->c, 0), 0);
 	assert_int_equal(zv_shutdown(c->c, 1), 0);
 	for (int i = 0; i < 10; i++)
 		zf_poll();
-	awake();
+	zf_awake();
 	assert_true(hs_expect_ok(fd));
 	assert_int_equal(hs_recv(fd, buf, 1), 0);
 	assert_int_equal(send(fd, "data", 4, MSG_NOSIGNAL), 4);

@@ -60,30 +60,16 @@ static ssize_t send_fds(int sock, const char *text, int fd, unsigned n, int flag
 	return sendmsg(sock, &m, MSG_NOSIGNAL | flags);
 }
 
-static void hold(void)
-{
-	int status = 0;
-
-	assert_int_equal(kill(zf_pid, SIGSTOP), 0);
-	assert_int_equal(waitpid(zf_pid, &status, WUNTRACED), zf_pid);
-	assert_true(WIFSTOPPED(status));
-}
-
-static void go_on(void)
-{
-	assert_int_equal(kill(zf_pid, SIGCONT), 0);
-}
-
 /* Sends @text with @b, which only zvsockd has from then on: the last one to close it is who waits.
  */
 static ssize_t send_bomb(int sock, const char *text, int b)
 {
 	ssize_t n;
 
-	hold();
+	zf_asleep();
 	n = send_fds(sock, text, b, 1, 0);
 	slow_close(b);
-	go_on();
+	zf_awake();
 	return n;
 }
 
@@ -168,11 +154,11 @@ static void with_a_byte_out_of_band(void **state)
 
 	(void)state;
 	joined(&fd, &c);
-	hold();
+	zf_asleep();
 	assert_int_equal(send_fds(fd, "d", b, 1, MSG_OOB), 1);
 	slow_close(b);
 	assert_int_equal(send(fd, "ata", 3, MSG_NOSIGNAL | MSG_DONTWAIT) < 0, 0);
-	go_on();
+	zf_awake();
 	assert_true(zf_until(has_failed, c));
 	is_closed(fd);
 	zf_close(c);
@@ -232,12 +218,12 @@ static void for_a_guest_that_receives_no_more(void **state)
 
 	(void)state;
 	joined(&fd, &c);
-	hold(); /* until both are there */
+	zf_asleep(); /* until both are there */
 	assert_int_equal(send_fds(fd, "data", b, 1, 0), 4);
 	slow_close(b);
 	assert_int_equal(zv_shutdown(c->c, 0), 0);
 	zf_poll();
-	go_on();
+	zf_awake();
 	is_closed(fd);
 	zf_close(c);
 	close(fd);
@@ -249,13 +235,13 @@ static void before_they_are_accepted_and_the_guest_is_removed(void **state)
 	int end, b = slow_fd(&end), fd;
 
 	(void)state;
-	hold();
+	zf_asleep();
 	fd = hs_connect("r", NULL);
 	assert_true(fd >= 0);
 	assert_true(send_fds(fd, "CONNECT 5000\n", b, 1, 0) > 0);
 	slow_close(b);
 	assert_true(zf_reload(GUEST, 1));
-	go_on();
+	zf_awake();
 	is_closed(fd);
 	close(fd);
 	defuse(end);
@@ -283,12 +269,12 @@ static void to_the_socket_of_applications(void **state)
 	close(fd);
 	assert_true(hs_counter("g", "fds_passed") >= 0);
 	/* Behind a message that ends it. */
-	hold();
+	zf_asleep();
 	fd = to_applications();
 	assert_int_equal(send(fd, "x", 1, 0), 1);
 	assert_int_equal(send_fds(fd, "y", b, 1, 0), 1);
 	slow_close(b);
-	go_on();
+	zf_awake();
 	is_closed(fd);
 	close(fd);
 	assert_true(hs_counter("g", "fds_passed") >= 0);
