@@ -49,7 +49,7 @@ static void set_config_with_fds(struct raw *r, const struct msg_case *c)
 	for (int i = 0; i < 50; i++)
 		assert_int_equal(raw_ask(r, REQ_SET_CONFIG, p, sizeof(p), &r->ring[0].kick, 1),
 				 c->answer);
-	assert_in_range(testbed_fds(), 0, before + 2);
+	assert_true(testbed_fds_back(before + 2));
 }
 
 /* ---- what is not an eventfd ---- */

@@ -79,6 +79,20 @@ static void show_fds(void)
 		closedir(d);
 }
 
+static bool few_fds(void *most)
+{
+	return testbed_fds() <= *(const unsigned *)most;
+}
+
+bool testbed_fds_back(unsigned most)
+{
+	if (testbed_until(few_fds, &most))
+		return true;
+	show_fds();
+	(void)fprintf(stderr, "%u descriptors; at most %u should be left\n", testbed_fds(), most);
+	return false;
+}
+
 const char *testbed_left_over(const struct testbed_counts *before)
 {
 	static char text[128];

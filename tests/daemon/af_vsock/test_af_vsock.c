@@ -235,6 +235,35 @@ static void a_port_is_taken_as_long_as_it_is_bound(void **state)
 	close(other);
 }
 
+/* The request that is read first was sent last: the other program has closed both its sockets. */
+static void a_port_is_free_before_its_program_is_looked_at(void **state)
+{
+	int ask = ds_ask(), other = ds_ask(), fd;
+	struct dropin_msg m, hello;
+
+	(void)state;
+	dropin_msg_init(&hello, DROPIN_HELLO);
+	answered(other, &hello);
+	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 2000, &m);
+	assert_true(fd >= 0);
+	zf_asleep();
+	dropin_msg_init(&hello, DROPIN_HELLO);
+	for (int i = 0; i < 4; i++) /* as many as are read before the next program's turn */
+		ds_send(other, &hello);
+	close(fd);
+	close(ask);
+	dropin_msg_init(&m, DROPIN_BIND);
+	m.sock_type = SOCK_STREAM;
+	m.local = (struct dropin_addr){CID_ANY, 2000};
+	ds_send(other, &m);
+	zf_awake();
+	for (int i = 0; i < 4; i++)
+		assert_true(ds_answer(other, &hello));
+	assert_true(ds_answer(other, &m));
+	assert_int_equal(m.result, 0);
+	close(other);
+}
+
 static void what_the_configuration_serves_is_not_bound(void **state)
 {
 	int ask = ds_ask(), fd;
@@ -390,6 +419,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(errors_are_the_kernels, up, down),
 		cmocka_unit_test_setup_teardown(guest_reaches_a_listener, up, down),
 		cmocka_unit_test_setup_teardown(a_port_is_taken_as_long_as_it_is_bound, up, down),
+		cmocka_unit_test_setup_teardown(a_port_is_free_before_its_program_is_looked_at, up,
+						down),
 		cmocka_unit_test_setup_teardown(what_the_configuration_serves_is_not_bound, up,
 						down),
 		cmocka_unit_test_setup_teardown(a_bound_socket_connects, up, down),

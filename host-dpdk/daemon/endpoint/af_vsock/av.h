@@ -333,6 +333,8 @@ bool av_is_flooded(const struct av_space *s);
 /* @fd: an accepted socket, taken by fds_get(). */
 void av_ask_begin(struct av_space *s, int fd);
 void av_ask_end(struct av_ask *a);
+/* The program has closed the socket, whether that was noticed here or not. */
+bool av_ask_has_gone(const struct av_ask *a);
 /* The next requests of @a stay unread until the pending one is answered. */
 static inline bool av_ask_waits(const struct av_ask *a)
 {

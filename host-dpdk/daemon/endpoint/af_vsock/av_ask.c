@@ -90,6 +90,13 @@ void av_ask_end(struct av_ask *a)
 		ask_over(a);
 }
 
+bool av_ask_has_gone(const struct av_ask *a)
+{
+	struct pollfd p = {.fd = a->fd};
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
+}
+
 /* ---- requests ---- */
 
 /* Descriptors of @uid may be received: none is waiting to be closed. */

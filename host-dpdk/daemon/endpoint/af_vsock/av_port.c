@@ -79,7 +79,7 @@ static bool may_still_bind(const struct av_port *p)
 static int is_bound(struct av_port *p, const struct av_ask *asking, const struct av_looker *l)
 {
 	av_turn_done(asking->space);
-	if (may_still_bind(p) || (p->asker && p->asker != asking))
+	if (may_still_bind(p) || (p->asker && p->asker != asking && !av_ask_has_gone(p->asker)))
 		return 0;
 	return av_has_label(asking->space, l, p);
 }
