@@ -4,10 +4,10 @@
 
 #include "apps.h"
 #include "as_host.h"
+#include "base/clock.h"
 #include "channel/broker.h"
 #include "channel/reach.h"
 #include "control/control.h"
-#include "core/clock.h"
 #include "core/fds.h"
 #include "core/log.h"
 #include "endpoint/af_vsock/endpoint_af_vsock.h"

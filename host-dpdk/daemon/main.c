@@ -10,10 +10,10 @@
  * signals are delivered directly (a second one hurries it) and the control socket is still served.
  */
 #include "apps.h"
+#include "base/heap.h"
 #include "cli.h"
 #include "config/config.h"
 #include "control/control.h"
-#include "core/heap.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
 #include "endpoint/endpoint_app.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "notify.h"
-#include "core/clock.h"
+#include "base/clock.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

@@ -107,7 +107,8 @@ void testbed_idle(void);
 unsigned testbed_fds(void);
 unsigned testbed_maps(void);
 uint64_t testbed_heap(void);
-/* Waits until there are no more than @most descriptors: other threads close them. False: in vain. */
+/* Waits until there are no more than @most descriptors: other threads close them. False: in vain.
+ */
 bool testbed_fds_back(unsigned most);
 
 struct testbed_counts {

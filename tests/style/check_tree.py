@@ -25,23 +25,24 @@ LAYERS = {
     'guest-pmd/': ['guest-pmd/', 'api/', 'shm-ring/'],
     'host-dpdk/common/': ['host-dpdk/common/', 'api/', 'shm-ring/'],
     'host-dpdk/backend/': ['host-dpdk/backend/', 'host-dpdk/common/', 'api/', 'shm-ring/'],
-    # zvsockd: config <- core <- channel <- {relay <- endpoint, control} <- main; what else each takes of the tree is named.
+    # zvsockd: {base, config} <- core <- channel <- {relay <- endpoint, control} <- main; what else each takes of the tree is named.
     'host-dpdk/daemon/config/': [DAEMON + 'config/', 'host-dpdk/common/vu_limits.h', 'api/include/', 'api/proto/ctrl/hello.h'],
-    'host-dpdk/daemon/core/': [DAEMON + 'core/', DAEMON + 'config/', 'host-dpdk/common/vu_limits.h',
+    'host-dpdk/daemon/base/': [DAEMON + 'base/'],
+    'host-dpdk/daemon/core/': [DAEMON + 'core/', DAEMON + 'base/', DAEMON + 'config/', 'host-dpdk/common/vu_limits.h',
                                'host-dpdk/common/fd_closer.h', 'host-dpdk/common/passed.h', 'api/include/',
                                'api/spin.h'],
-    'host-dpdk/daemon/channel/': [DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/', 'host-dpdk/common/fd_closer.h', 'api/include/', 'api/proto/ctrl/ctrl_msg.h', 'shm-ring/shm_ring.h'],
-    'host-dpdk/daemon/relay/': [DAEMON + 'relay/', DAEMON + 'channel/', DAEMON + 'core/', 'host-dpdk/common/passed.h', 'api/include/',
+    'host-dpdk/daemon/channel/': [DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'base/', DAEMON + 'config/', 'host-dpdk/common/fd_closer.h', 'api/include/', 'api/proto/ctrl/ctrl_msg.h', 'shm-ring/shm_ring.h'],
+    'host-dpdk/daemon/relay/': [DAEMON + 'relay/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'base/', 'host-dpdk/common/passed.h', 'api/include/',
                                 'api/spin.h'],
-    'host-dpdk/daemon/endpoint/': [DAEMON + 'endpoint/', DAEMON + 'relay/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/',
+    'host-dpdk/daemon/endpoint/': [DAEMON + 'endpoint/', DAEMON + 'relay/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'base/', DAEMON + 'config/',
                                    'api/proto/local/dropin_msg.h',
                                    'api/proto/ctrl/hello.h', 'api/proto/ctrl/ctrl_msg.h',
                                    'host-dpdk/common/passed.h', 'host-dpdk/common/fd_closer.h', 'host-dpdk/common/sock_claim.h',
                                    'host-dpdk/common/sock_connect.h', 'host-dpdk/common/dir_open.h', 'api/include/', 'api/spin.h'],
-    'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/',
+    'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'base/', DAEMON + 'config/',
                                   'host-dpdk/common/passed.h', 'host-dpdk/common/fd_closer.h', 'host-dpdk/common/sock_claim.h',
                                   'host-dpdk/common/sock_connect.h', 'api/include/', 'shm-ring/spsc_ring.h'],
-    'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h', DAEMON + 'control/protocol.h', 'api/proto/local/dropin_msg.h'],
+    'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'base/counters.h', DAEMON + 'control/protocol.h', 'api/proto/local/dropin_msg.h'],
     'host-dpdk/daemon/': ['api/proto/local/client_msg.h', 'api/proto/ctrl/hello.h', 'host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
     # AF_VSOCK programs: common <- {preload, seccomp <- run}. Of the tree they know the messages to zvsockd alone.
     'drop-in/common/': ['drop-in/common/', 'api/proto/local/dropin_msg.h'],
@@ -176,7 +177,7 @@ def zvsockd_is_one_for_both_ends():
     in cfg_roles[], of which relays need none, or a key that says which section lacks it."""
     wrong = []
     for path in tree.files('.c', '.h'):
-        if not re.match(DAEMON + r'(core|channel|relay|endpoint|control)/', path):
+        if not re.match(DAEMON + r'(base|core|channel|relay|endpoint|control)/', path):
             continue
         text = tree.without_comments(tree.read(path))
         asks = re.compile(r'(?<!\.absent = \{\[)\bCFG_AS_\w+' + (r'|\bcfg_roles\b' if '/relay/' in path else ''))

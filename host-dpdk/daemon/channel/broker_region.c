@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The regions known at the other end of a control connection, and the waiters for its answers. */
+#include "base/clock.h"
 #include "broker_int.h"
-#include "core/clock.h"
 #include "core/log.h"
 #include "reach.h"
 

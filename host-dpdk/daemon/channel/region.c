@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "region_int.h"
 
-#include "core/clock.h"
+#include "base/clock.h"
 #include "core/log.h"
 #include "shape.h"
 

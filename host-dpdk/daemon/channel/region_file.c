@@ -3,7 +3,7 @@
  * Detects who else has the memory of a region mapped, creates descriptors of its file, and times
  * accesses to it. Others who can open the file decide how long operations on it take.
  */
-#include "core/clock.h"
+#include "base/clock.h"
 #include "core/log.h"
 #include "region_int.h"
 #include "region_lock.h"

@@ -4,8 +4,8 @@
 #ifndef ZVD_CAPTURE_INT_H
 #define ZVD_CAPTURE_INT_H
 
+#include "base/clock.h"
 #include "capture.h"
-#include "core/clock.h"
 #include "pcap_vsock.h"
 #include "spsc_ring.h"
 

@@ -9,8 +9,8 @@
  * contains every connection that existed all the time, once, and possibly some of the others. A
  * guest cannot be removed meanwhile, because this thread does that.
  */
+#include "base/clock.h"
 #include "control_int.h"
-#include "core/clock.h"
 #include "core/owner.h"
 
 #include <stdlib.h>

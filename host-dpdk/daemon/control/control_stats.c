@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* "stats" of the control socket: every counter (core/counters.h) of every guest, queue and lcore.
+/* "stats" of the control socket: every counter (base/counters.h) of every guest, queue and lcore.
  */
 #include "control_int.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "cred.h"
 
-#include "acl.h"
+#include "base/acl.h"
 
 #include <stdlib.h>
 #include <string.h>

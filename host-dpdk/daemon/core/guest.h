@@ -10,10 +10,10 @@
 #ifndef ZVD_GUEST_H
 #define ZVD_GUEST_H
 
+#include "base/counters.h"
+#include "base/stock.h"
 #include "config/config.h"
-#include "counters.h"
 #include "lcore.h"
-#include "stock.h"
 
 #define GUEST_WHY_MAX 640u
 

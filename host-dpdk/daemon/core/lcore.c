@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "lcore.h"
 
-#include "clock.h"
+#include "base/clock.h"
+#include "base/thread_time.h"
 #include "log.h"
 #include "spin.h"
-#include "thread_time.h"
 
 #include <errno.h>
 #include <poll.h>

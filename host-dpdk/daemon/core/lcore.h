@@ -31,9 +31,9 @@
 #ifndef ZVD_LCORE_H
 #define ZVD_LCORE_H
 
-#include "counters.h"
-#include "io.h"
-#include "wheel.h"
+#include "base/counters.h"
+#include "base/io.h"
+#include "base/wheel.h"
 
 #include <sys/queue.h>
 #include <zvsock.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "log.h"
 
+#include "base/log_out.h"
 #include "config/config.h"
-#include "log_out.h"
 
 #include <inttypes.h>
 #include <limits.h>

@@ -3,7 +3,7 @@
 #include "ctl.h"
 #include "table.h"
 
-#include "core/counters.h"
+#include "base/counters.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
 /* All endpoint types together; theory in endpoint.h. */
 #include "endpoint.h"
 
+#include "base/clock.h"
 #include "channel/claims.h"
-#include "core/clock.h"
 #include "core/log.h"
 
 #include <errno.h>

@@ -19,7 +19,7 @@
  *
  * Everything about a type is in its struct endpoint_ops: the keys that configure it and what
  * --check prints of them, what it serves, how it describes a connection. A new type is a file with
- * that constant, and a line in types.h; its counters are lines in core/counters.h. Nothing else
+ * that constant, and a line in types.h; its counters are lines in base/counters.h. Nothing else
  * distinguishes the types.
  *
  * Threads: start(), stop(), trim(), extend() and free() are called by the main thread, describe()

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "splice_chan.h"
 
+#include "base/clock.h"
 #include "channel/broker.h"
 #include "channel/claims.h"
 #include "channel/reach.h"
-#include "core/clock.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Regions by themselves (channel/region.h): who may fetch one, who may hold how much, what a part's
  * end is known by. */
+#include "base/clock.h"
 #include "channel/region_int.h"
 #include "channel/region_lock.h"
 #include "channel/shape.h"
-#include "core/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>

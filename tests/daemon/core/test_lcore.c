@@ -3,7 +3,7 @@
  * An lcore by itself: no kind of work may keep the others waiting, whatever it does to the lists
  * it is on. What fails here does not come back; the alarm ends it.
  */
-#include "core/clock.h"
+#include "base/clock.h"
 #include "core/lcore.h"
 #include "core/log.h"
 

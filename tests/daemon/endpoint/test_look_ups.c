@@ -3,7 +3,7 @@
  * A guest asks for thousands of names while no name server answers: what that costs its lcore does
  * not grow with their number. The clock and the resolver are this file's.
  */
-#include "core/wheel.h"
+#include "base/wheel.h"
 #include "endpoint/tcp_out/look_ups.h"
 
 #include <errno.h>

@@ -67,7 +67,7 @@
 #define AV_TURN_WORK 16
 #define AV_TURN_NS   200000u
 
-/* Why zvsockd looks at a name. The time that looks take is limited (core/stock.h) for each user, or
+/* Why zvsockd looks at a name. The time that looks take is limited (base/stock.h) for each user, or
  * each guest, that causes them. */
 enum av_look_why {
 	AV_LOOK_SELF,	/* it checks ports now and then: by the user who has bound the port */

@@ -3,7 +3,7 @@
  * and the sockets accepted at DIR/TYPE; theory in av.h. */
 #include "av.h"
 
-#include "core/clock.h"
+#include "base/clock.h"
 #include "core/fds.h"
 
 #include <errno.h>

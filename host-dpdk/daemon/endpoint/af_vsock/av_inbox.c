@@ -5,7 +5,7 @@
  */
 #include "av_inbox.h"
 
-#include "core/clock.h"
+#include "base/clock.h"
 #include "core/fds.h"
 #include "passed.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Looks whether a socket has a label, of which only the kernel knows. A local user can make that
- * take long (core/stock.h), for labels of his own ports, and for those of others, which are not
+ * take long (base/stock.h), for labels of his own ports, and for those of others, which are not
  * secret. So the time that looks take is limited, for each of those who cause them. When it is used
  * up, ports that this one asks for count as bound, and its connections are refused.
  */
 #include "av_dgram.h"
 
-#include "core/clock.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * av_dgram.h. */
 #include "av_dgram.h"
 
-#include "core/clock.h"
+#include "base/clock.h"
 #include "endpoint/endpoint_app.h"
 
 #include <errno.h>

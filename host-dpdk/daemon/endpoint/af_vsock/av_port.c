@@ -8,7 +8,7 @@
  */
 #include "av_dgram.h"
 
-#include "core/clock.h"
+#include "base/clock.h"
 #include "endpoint/endpoint_app.h"
 #include "proto/ctrl/hello.h"
 

@@ -11,7 +11,7 @@
  */
 #include "av.h"
 
-#include "core/clock.h"
+#include "base/clock.h"
 #include "endpoint/endpoint_app.h"
 #include "passed.h"
 

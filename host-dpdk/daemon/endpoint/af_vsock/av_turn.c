@@ -7,7 +7,7 @@
  */
 #include "av.h"
 
-#include "core/clock.h"
+#include "base/clock.h"
 
 static void serve(struct lcore_work *w)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "lookup.h"
-#include "core/clock.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <netdb.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "net_connect.h"
 
-#include "core/clock.h"
+#include "base/clock.h"
 #include "core/log.h"
 
 #include <errno.h>

@@ -25,7 +25,7 @@ struct unix_target;
 struct unix_waitq {
 	TAILQ_HEAD(unix_targets, unix_target) waiting;
 	struct lcore_timer retry;
-	struct cpu_stock connects; /* for slow connect(2) calls: core/stock.h */
+	struct cpu_stock connects; /* for slow connect(2) calls: base/stock.h */
 };
 
 /* State of a guest that has a path. */

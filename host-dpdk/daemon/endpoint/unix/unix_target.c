@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The unix endpoint, guest to host: connects to PATH_<port> without waiting. A full backlog is
  * tried again until the answer timeout of the socket layer has expired. */
-#include "core/clock.h"
+#include "base/clock.h"
 #include "core/log.h"
 #include "endpoint_unix.h"
 #include "passed.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the log says of a thread that does not answer: the words, and where they come from. */
-#include "core/thread_time.h"
+#include "base/thread_time.h"
 
 #include <pthread.h>
 #include <sched.h>

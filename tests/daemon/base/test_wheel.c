@@ -4,7 +4,7 @@
  * not due does not make those that are dear. What fails there does not come back; the alarm ends
  * it.
  */
-#include "core/wheel.h"
+#include "base/wheel.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* io_uring as an lcore uses it: what becomes of descriptors that are closed by it. */
-#include "core/io.h"
+#include "base/io.h"
 
 #include <fcntl.h>
 #include <poll.h>
