@@ -27,7 +27,7 @@ LAYERS = {
     'host-dpdk/backend/': ['host-dpdk/backend/', 'host-dpdk/common/', 'api/', 'shm-ring/'],
     # zvsockd: {base, config} <- core <- channel <- {relay <- endpoint, control} <- main; what else each takes of the tree is named.
     'host-dpdk/daemon/config/': [DAEMON + 'config/', 'host-dpdk/common/vu_limits.h', 'api/include/', 'api/proto/ctrl/hello.h'],
-    'host-dpdk/daemon/base/': [DAEMON + 'base/'],
+    'host-dpdk/daemon/base/': [DAEMON + 'base/', 'api/include/'],
     'host-dpdk/daemon/core/': [DAEMON + 'core/', DAEMON + 'base/', DAEMON + 'config/', 'host-dpdk/common/vu_limits.h',
                                'host-dpdk/common/fd_closer.h', 'host-dpdk/common/passed.h', 'api/include/',
                                'api/spin.h'],
