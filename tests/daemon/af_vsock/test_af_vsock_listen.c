@@ -448,75 +448,6 @@ static void ss_shows_what_programs_have(void **state)
 	close(ask);
 }
 
-static void ports_survive_the_daemon(void **state)
-{
-	int ask = ds_ask(), fd, gone, got, bound;
-	struct dropin_msg m, b;
-	struct zf_conn *c;
-	int err = 0;
-
-	(void)state;
-	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 4000, &m);
-	gone = ds_listen(ask, SOCK_STREAM, CID_ANY, 4001, &m);
-	dropin_msg_init(&b, DROPIN_BIND);
-	b.sock_type = SOCK_STREAM;
-	b.local = (struct dropin_addr){CID_ANY, 902};
-	assert_true(ds_question(ask, &b));
-	bound = ds_socket(SOCK_STREAM, b.label);
-	assert_true(fd >= 0 && gone >= 0 && bound >= 0);
-	assert_true(zf_kill());
-	close(ask);
-	close(gone);
-	assert_true(zf_guest_close(0));
-	assert_true(zf_start_again(program));
-	dev = zf_guest(0, "a.sock", 1);
-	assert_true(dev && zv_listen(dev, 80, ZV_STREAM, 0) == 0);
-	c = zf_connect(dev, 0, ZV_CID_HOST, 4000, ZV_STREAM, &err);
-	assert_non_null(c);
-	got = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-	assert_true(got >= 0);
-	close(got);
-	zf_close(c);
-	assert_null(zf_connect(dev, 0, ZV_CID_HOST, 4001, ZV_STREAM, &err));
-	ask = ds_ask();
-	assert_int_equal(ds_listen(ask, SOCK_STREAM, CID_ANY, 4000, &m), -EADDRINUSE);
-	gone = ds_listen(ask, SOCK_STREAM, CID_ANY, 4001, &m);
-	assert_true(gone >= 0);
-	ds_connect_msg(&m, SOCK_STREAM, 3, 80);
-	memcpy(m.label, b.label, sizeof(m.label));
-	assert_true(ds_question(ask, &m));
-	assert_int_equal(m.result, 0);
-	assert_int_equal(ds_join(bound, SOCK_STREAM), 0);
-	zf_close(zf_accept(dev, 80));
-	close(bound);
-	close(gone);
-	close(fd);
-	close(ask);
-}
-
-static void a_file_that_others_can_write_is_not_believed(void **state)
-{
-	int ask = ds_ask(), fd, err = 0;
-	struct dropin_msg m;
-	char path[96];
-
-	(void)state;
-	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 4000, &m);
-	assert_true(fd >= 0);
-	assert_true(zf_kill());
-	close(ask);
-	assert_true(zf_guest_close(0));
-	(void)snprintf(path, sizeof(path), "%sports", zf_dir);
-	assert_int_equal(chmod(path, 0666), 0);
-	assert_true(zf_start_again(program));
-	dev = zf_guest(0, "a.sock", 1);
-	assert_true(dev && zv_listen(dev, 80, ZV_STREAM, 0) == 0);
-	assert_true(zf_logged("ports: others may write to it"));
-	assert_null(zf_connect(dev, 0, ZV_CID_HOST, 4000, ZV_STREAM, &err));
-	assert_int_equal(err, -ECONNREFUSED);
-	close(fd);
-}
-
 static int down_only(void **state)
 {
 	(void)state;
@@ -536,8 +467,6 @@ int main(int argc, char **argv)
 		T(two_hundred_at_once),
 		T(ss_shows_what_programs_have),
 		T(ss_asks_nobody_but_zvsockd),
-		T(ports_survive_the_daemon),
-		T(a_file_that_others_can_write_is_not_believed),
 		cmocka_unit_test_setup_teardown(a_reload_keeps_ports_and_takes_directories, up,
 						down_only),
 	};

@@ -7,6 +7,10 @@
  *
  * Lines are only appended, until there are many more lines than ports; then the file is rewritten.
  * Entries that are no longer bound are skipped when it is read.
+ *
+ * The end of a port is not written. So a port can have several lines, of which only the last one
+ * counts: whoever had the port before may give a socket his former label again. Hence the file is
+ * read from its end.
  */
 #include "av_dgram.h"
 
@@ -99,15 +103,46 @@ static void read_line(struct av_space *s, const char *line)
 		av_port_restore(s, &l, (uid_t)uid, (pid_t)pid, key);
 }
 
-static void read_all(struct av_space *s)
+/* Reads the file into memory. NULL: *why says why not. */
+static char *contents(const struct av_space *s, size_t size, size_t *len, const char **why)
 {
-	FILE *f = fdopen(fcntl(s->ports_fd, F_DUPFD_CLOEXEC, 0), "r");
-	char line[PORTS_LINE];
+	char *all = malloc(size + 1);
+	ssize_t n = 0;
 
-	while (f && fgets(line, sizeof(line), f))
-		read_line(s, line);
-	if (f)
-		(void)fclose(f);
+	if (!all)
+		*why = "no memory to read it";
+	for (*len = 0; all && *len < size; *len += (size_t)n) {
+		n = pread(s->ports_fd, all + *len, size - *len, (off_t)*len);
+		if (n <= 0)
+			break;
+	}
+	if (all && n < 0) {
+		*why = strerror(errno);
+		free(all);
+		return NULL;
+	}
+	return all;
+}
+
+static void read_all(struct av_space *s, size_t size)
+{
+	const char *why = NULL;
+	size_t len = 0;
+	char *all = contents(s, size, &len, &why);
+
+	if (!all) {
+		warn(s, why);
+		return;
+	}
+	while (len && all[len - 1] != '\n') /* half a line: zvsockd was killed while writing it */
+		len--;
+	while (len) {
+		all[--len] = 0;
+		while (len && all[len - 1] != '\n')
+			len--;
+		read_line(s, all + len);
+	}
+	free(all);
 	if (s->n_ports)
 		log_line(ZV_LOG_INFO, NULL, "%s: %u ports that programs have bound are known again",
 			 s->cfg.dir, s->n_ports);
@@ -117,7 +152,7 @@ void av_ports_load(struct av_space *s)
 {
 	char path[CFG_PATH_MAX];
 	const char *why = NULL;
-	struct stat st;
+	struct stat st = {0};
 
 	path_of(s, path);
 	s->ports_fd =
@@ -135,7 +170,7 @@ void av_ports_load(struct av_space *s)
 	 * restart. */
 	if (geteuid() == 0 && fchown(s->ports_fd, s->cfg.becomes, (gid_t)-1) < 0)
 		warn(s, "it cannot be given away");
-	read_all(s);
+	read_all(s, (size_t)st.st_size);
 	write_all(s);
 }
 
