@@ -164,7 +164,7 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 		fd = on_attach(d, a, m);
 		break;
 	case CLIENT_LISTEN:
-		app_listen(&d->cfg->apps, a->guest, app_is_privileged(a), m);
+		app_listen(&d->cfg->apps, a->guest, a->fd, app_is_privileged(a), m);
 		break;
 	case CLIENT_UNLISTEN:
 		app_unlisten(a->guest, m);

@@ -20,7 +20,8 @@ static const char *owner_of(const struct client_msg *m)
 	return owner ? owner->cfg->origin : "it has just gone";
 }
 
-void app_listen(const struct cfg_apps *c, struct guest *app, bool privileged, struct client_msg *m)
+void app_listen(const struct cfg_apps *c, struct guest *app, int client, bool privileged,
+		struct client_msg *m)
 {
 	const char *program;
 	int ret;
@@ -39,7 +40,7 @@ void app_listen(const struct cfg_apps *c, struct guest *app, bool privileged, st
 		app_refuse(m, -EACCES, "port %u: those below %u are for root", m->port, LOW_PORTS);
 	if (!app || m->result)
 		return;
-	ret = app_port_take(app, m->port, m->sock_type);
+	ret = app_port_take(app, client, m->port, m->sock_type);
 	if (ret == -EADDRINUSE)
 		app_refuse(m, ret, "port %u is taken by another application: %s", m->port,
 			   owner_of(m));

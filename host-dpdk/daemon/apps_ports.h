@@ -7,8 +7,9 @@
 #include "proto/local/client_msg.h"
 
 /* CLIENT_LISTEN and CLIENT_UNLISTEN of @app (NULL: not attached); the answer goes to *m.
- * @privileged: it may have ports below 1024. */
-void app_listen(const struct cfg_apps *c, struct guest *app, bool privileged, struct client_msg *m);
+ * @client: its socket; @privileged: it may have ports below 1024. */
+void app_listen(const struct cfg_apps *c, struct guest *app, int client, bool privileged,
+		struct client_msg *m);
 void app_unlisten(struct guest *app, struct client_msg *m);
 
 #endif

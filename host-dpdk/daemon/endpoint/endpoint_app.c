@@ -36,6 +36,7 @@
 #include "relay/splice_ask.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <search.h>
 #include <stdlib.h>
@@ -45,6 +46,7 @@
 struct listened {
 	uint32_t port;
 	unsigned type; /* enum zv_type; APP_DGRAM: that of datagrams, which is another port */
+	int client;    /* the application's socket, which it closes when it ends */
 	struct guest *app;
 	struct listened *next; /* of the same application */
 };
@@ -124,7 +126,39 @@ static struct guest *guest_find(uint64_t cid)
 
 /* ---- ports ---- */
 
-int app_port_take(struct guest *app, uint32_t port, unsigned type)
+/* Under the lock. */
+static void port_drop(struct listened **at)
+{
+	struct listened *l = *at;
+
+	*at = l->next;
+	part_of(l->app)->n_ports--;
+	(void)tdelete(l, &dir.ports, by_port);
+	free(l);
+}
+
+static bool has_ended(const struct listened *l)
+{
+	struct pollfd p = {.fd = l->client};
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
+}
+
+/* Under the lock: as port_find(), but a port of an application that has ended is free, whether the
+ * main thread has noticed its end or not. */
+static struct listened *port_in_use(uint32_t port, unsigned type)
+{
+	struct listened *l = port_find(port, type), **at;
+
+	if (!l || !has_ended(l))
+		return l;
+	for (at = &part_of(l->app)->ports; *at != l; at = &(*at)->next)
+		;
+	port_drop(at);
+	return NULL;
+}
+
+int app_port_take(struct guest *app, int client, uint32_t port, unsigned type)
 {
 	struct listened *l = calloc(1, sizeof(*l)), *const * found;
 	struct app_part *p = part_of(app);
@@ -132,8 +166,9 @@ int app_port_take(struct guest *app, uint32_t port, unsigned type)
 
 	if (!l)
 		return -ENOMEM;
-	*l = (struct listened){.port = port, .type = type, .app = app};
+	*l = (struct listened){.port = port, .type = type, .client = client, .app = app};
 	pthread_mutex_lock(&dir.lock);
+	(void)port_in_use(port, type);
 	found = p->n_ports < APP_PORTS_MAX ? tsearch(l, &dir.ports, by_port) : NULL;
 	if (!found) {
 		ret = p->n_ports < APP_PORTS_MAX ? -ENOMEM : -ENOSPC;
@@ -150,16 +185,6 @@ int app_port_take(struct guest *app, uint32_t port, unsigned type)
 	return ret;
 }
 
-/* Under the lock. */
-static void port_drop(struct listened **at)
-{
-	struct listened *l = *at;
-
-	*at = l->next;
-	(void)tdelete(l, &dir.ports, by_port);
-	free(l);
-}
-
 int app_port_release(struct guest *app, uint32_t port, unsigned type)
 {
 	const struct listened key = {.port = port, .type = type};
@@ -171,7 +196,6 @@ int app_port_release(struct guest *app, uint32_t port, unsigned type)
 		;
 	if (*at) {
 		port_drop(at);
-		part_of(app)->n_ports--;
 		ret = 0;
 	}
 	pthread_mutex_unlock(&dir.lock);
@@ -212,7 +236,7 @@ bool app_port_listened(uint32_t port, bool dgram, const struct guest *except)
 	bool is;
 
 	pthread_mutex_lock(&dir.lock);
-	l = port_find(port, dgram ? APP_DGRAM : ZV_STREAM);
+	l = port_in_use(port, dgram ? APP_DGRAM : ZV_STREAM);
 	is = l && l->app != except;
 	pthread_mutex_unlock(&dir.lock);
 	return is;
@@ -289,7 +313,6 @@ static void app_stop(struct guest *g)
 	p->listed = false;
 	while (p->ports)
 		port_drop(&p->ports);
-	p->n_ports = 0;
 	pthread_mutex_unlock(&dir.lock);
 }
 
@@ -473,7 +496,7 @@ static bool has_port(const struct guest *g, uint32_t port, bool dgram)
 	if (!role_of(g)->host_ports)
 		return false;
 	pthread_mutex_lock(&dir.lock);
-	has = port_find(port, dgram ? APP_DGRAM : ZV_STREAM);
+	has = port_in_use(port, dgram ? APP_DGRAM : ZV_STREAM);
 	pthread_mutex_unlock(&dir.lock);
 	return has;
 }

@@ -17,11 +17,12 @@
 
 /*
  * From now on connections to @port of the host, of socket type @type, or its datagrams
- * (APP_DGRAM), go to @app, an application that has been started. 0; -EADDRINUSE: another
+ * (APP_DGRAM), go to @app, an application that has been started. @client: its socket, which stays
+ * open while it has ports: once the other end is closed they are free. 0; -EADDRINUSE: another
  * application has the port; -EALREADY: this one has it; -ENOSPC: it has APP_PORTS_MAX others;
  * -ENOMEM.
  */
-int app_port_take(struct guest *app, uint32_t port, unsigned type);
+int app_port_take(struct guest *app, int client, uint32_t port, unsigned type);
 
 /* Ends that. 0; -ENOENT: the port is not @app's. */
 int app_port_release(struct guest *app, uint32_t port, unsigned type);

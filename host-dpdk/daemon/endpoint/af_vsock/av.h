@@ -172,7 +172,7 @@ struct av_port {
 	struct av_user *user;	      /* [H] */
 	uint64_t since_ns;	      /* of the answer to BIND */
 	TAILQ_ENTRY(av_port) checked; /* [H] */
-	struct av_ask *asker; /* [H] writes, atomic; NULL: it has disconnected, with or without
+	struct av_ask *asker; /* its socket is open; NULL: it has disconnected, with or without
 				 binding it */
 	bool seen;	      /* atomic: a socket with the label was found */
 	LIST_ENTRY(av_port) assigned; /* [H] in asker->assigned */
@@ -333,7 +333,8 @@ bool av_is_flooded(const struct av_space *s);
 /* @fd: an accepted socket, taken by fds_get(). */
 void av_ask_begin(struct av_space *s, int fd);
 void av_ask_end(struct av_ask *a);
-/* The program has closed the socket, whether that was noticed here or not. */
+/* The program has closed the socket, whether that was noticed here or not. [H], or of a port's
+ * asker under the lock. */
 bool av_ask_has_gone(const struct av_ask *a);
 /* The next requests of @a stay unread until the pending one is answered. */
 static inline bool av_ask_waits(const struct av_ask *a)

@@ -131,7 +131,7 @@ static struct av_port *apps_port(const struct av_space *s, int sock_type, uint32
  * seen. */
 static bool is_assigned(const struct av_port *p)
 {
-	return __atomic_load_n(&p->asker, __ATOMIC_RELAXED) &&
+	return p->asker && !av_ask_has_gone(p->asker) &&
 	       !__atomic_load_n(&p->seen, __ATOMIC_RELAXED) && now_ns() - p->since_ns < AV_NEW_NS;
 }
 

@@ -287,12 +287,15 @@ static bool connectible(struct dropin_msg *m)
 
 void av_ports_check_assigned(struct av_ask *a)
 {
+	struct av_space *s = a->space;
 	struct av_port *p;
 
+	pthread_mutex_lock(&s->lock);
 	while ((p = LIST_FIRST(&a->assigned))) {
 		LIST_REMOVE(p, assigned);
-		__atomic_store_n(&p->asker, NULL, __ATOMIC_RELAXED);
+		p->asker = NULL;
 	}
+	pthread_mutex_unlock(&s->lock);
 }
 
 static struct av_port *port_new(struct av_space *s, struct av_user *u, pid_t pid,
@@ -336,7 +339,9 @@ static struct av_port *assign_port(struct av_ask *a, const struct dropin_label *
 		av_ports_save(a->space, p);
 	if (!p)
 		return NULL;
-	__atomic_store_n(&p->asker, a, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&a->space->lock);
+	p->asker = a;
+	pthread_mutex_unlock(&a->space->lock);
 	LIST_INSERT_HEAD(&a->assigned, p, assigned);
 	if (p->inbox)
 		av_inbox_label_assigned(p->inbox);
