@@ -11,6 +11,7 @@
  */
 #include "apps.h"
 #include "base/heap.h"
+#include "channel/region.h"
 #include "cli.h"
 #include "config/config.h"
 #include "control/control.h"
@@ -171,14 +172,15 @@ static void stop(struct daemon *d, const sigset_t *signals)
 
 static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 {
-	struct pollfd fds[3] = {{.fd = sigfd, .events = POLLIN},
+	struct pollfd fds[4] = {{.fd = sigfd, .events = POLLIN},
 				{.fd = control_fd(d), .events = POLLIN},
-				{.fd = apps_fd(d), .events = POLLIN}};
+				{.fd = apps_fd(d), .events = POLLIN},
+				{.fd = regions_fd(), .events = POLLIN}}; /* daemon_check() */
 	struct signalfd_siginfo info;
 	bool soon = false;
 
 	for (;;) {
-		int n = poll(fds, 3,
+		int n = poll(fds, 4,
 			     soon		     ? DEATH_CHECK_MS
 			     : log_tick() || d->down ? TICK_MS
 						     : CHECK_MS);

@@ -25,35 +25,39 @@ static uint64_t file_page_size(const struct stat *st)
 
 static uint64_t mapped; /* bytes of all maps, of all guests; atomic */
 
-/* False: the rest is for smaller ones. */
-static bool space_take(uint64_t len)
+bool guest_mem_space_take(uint64_t len)
 {
 	uint64_t all = __atomic_add_fetch(&mapped, len, __ATOMIC_RELAXED);
 
 	if (len <= GUEST_MEM_SMALL || all <= GUEST_MEM_LARGE_ALL)
 		return true;
-	__atomic_sub_fetch(&mapped, len, __ATOMIC_RELAXED);
+	guest_mem_space_give(len);
 	return false;
+}
+
+void guest_mem_space_give(uint64_t len)
+{
+	__atomic_sub_fetch(&mapped, len, __ATOMIC_RELAXED);
 }
 
 static void *space_map(int fd, uint64_t start, uint64_t len)
 {
 	void *addr = MAP_FAILED;
 
-	if (!space_take(len)) {
+	if (!guest_mem_space_take(len)) {
 		errno = ENOMEM;
 		return addr;
 	}
 	addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)start);
 	if (addr == MAP_FAILED)
-		__atomic_sub_fetch(&mapped, len, __ATOMIC_RELAXED);
+		guest_mem_space_give(len);
 	return addr;
 }
 
 static void space_unmap(void *addr, size_t len)
 {
 	(void)munmap(addr, len);
-	__atomic_sub_fetch(&mapped, len, __ATOMIC_RELAXED);
+	guest_mem_space_give(len);
 }
 
 static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_src *s)

@@ -95,6 +95,10 @@ int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, un
 #define GUEST_MEM_SMALL	    (1ull << 36)
 #define GUEST_MEM_LARGE_ALL (1ull << 46)
 
+/* For another map of a guest's memory. False: what is left is for smaller ones. */
+bool guest_mem_space_take(uint64_t len);
+void guest_mem_space_give(uint64_t len);
+
 struct guest_mem *guest_mem_get(struct guest_mem *m);
 /* Drops a reference; unmaps with the last. NULL is allowed. */
 void guest_mem_put(struct guest_mem *m);

@@ -173,6 +173,7 @@ static void unmap(struct guest_shared *r)
 	host_alive_end(r->alive, guest_shared_gone(r));
 	sigbus_unwatch(r->watch);
 	shm_region_destroy(&r->map);
+	guest_mem_space_give(r->size);
 	free(r);
 	if (fd >= 0 && closer)
 		fd_closer_put(closer, fd);
@@ -187,8 +188,10 @@ static int take(struct guest_shares *s, int fd, const struct guest_shared *what,
 	struct guest_shared *r = malloc(sizeof(*r));
 	int ret;
 
-	if (!r)
+	if (!r || !guest_mem_space_take(what->size)) {
+		free(r);
 		return -ENOMEM;
+	}
 	*r = *what;
 	r->refs = 1;
 	r->watch = -1;

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static struct {
@@ -48,4 +49,18 @@ void heap_check(void)
 		return;
 	(void)malloc_trim(0);
 	heap.least = held();
+}
+
+void *heap_sparse(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void heap_sparse_free(void *p, size_t bytes)
+{
+	if (p)
+		(void)munmap(p, bytes);
 }

@@ -15,10 +15,17 @@
 #ifndef ZVD_HEAP_H
 #define ZVD_HEAP_H
 
+#include <stddef.h>
+
 #define HEAP_CHECK_MS 4000u	  /* between two looks */
 #define HEAP_SLACK    (32u << 20) /* bytes that may be kept */
 
 /* Checks if it is time. Main thread, as often as it likes. */
 void heap_check(void);
+
+/* @bytes of zeroes for a table of which little may be used, however large it is: each page is taken
+ * when it is written to. malloc may have to clear them all. NULL: no memory. */
+void *heap_sparse(size_t bytes);
+void heap_sparse_free(void *p, size_t bytes);
 
 #endif

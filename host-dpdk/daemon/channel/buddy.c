@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "buddy.h"
 
+#include "base/heap.h"
+
 #include <errno.h>
-#include <stdlib.h>
+#include <stddef.h>
 
 #define NONE   UINT32_MAX
 #define ORDERS 32u
@@ -45,6 +47,11 @@ static void list_remove(struct buddy *p, uint32_t i)
 	p->at[i].state = INSIDE;
 }
 
+static size_t bytes_of(uint64_t n)
+{
+	return sizeof(struct buddy) + n * sizeof(struct block);
+}
+
 struct buddy *buddy_new(uint64_t size, uint64_t unit)
 {
 	uint64_t n = size / unit;
@@ -52,7 +59,7 @@ struct buddy *buddy_new(uint64_t size, uint64_t unit)
 
 	if (!n || n > 1u << (ORDERS - 1))
 		return NULL;
-	p = calloc(1, sizeof(*p) + n * sizeof(p->at[0]));
+	p = heap_sparse(bytes_of(n));
 	if (!p)
 		return NULL;
 	p->unit = unit;
@@ -74,7 +81,8 @@ struct buddy *buddy_new(uint64_t size, uint64_t unit)
 
 void buddy_destroy(struct buddy *p)
 {
-	free(p);
+	if (p)
+		heap_sparse_free(p, bytes_of(p->n));
 }
 
 static unsigned order_for(const struct buddy *p, uint64_t bytes)

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <zvsock_broker.h>
 
-#define REGIONS_PER_GUEST 8u		 /* per guest, in use or with payload on loan */
+#define REGIONS_PER_GUEST 8u /* per guest: in use, with payload on loan, or to be freed */
 #define REACH_MAP_NS	  10000000000ull /* for a VMM to map the region that it was sent */
 
 bool reach_is_app(const struct guest *g)
@@ -151,9 +151,9 @@ static struct region *import(struct guest_queue *gq, uint64_t gpa, uint64_t size
 	}
 	if (regions_of(gq->guest->name) >= REGIONS_PER_GUEST) {
 		log_line(ZV_LOG_WARN, gq->guest->name,
-			 "%u regions of this guest are still in use by applications that have not "
-			 "given back what they have on loan there: the memory that its driver "
-			 "offers for channels is not used",
+			 "%u regions of this guest are still in use, most likely by applications "
+			 "that have not given back what they have on loan there: the memory that "
+			 "its driver offers for channels is not used",
 			 REGIONS_PER_GUEST);
 		mem.drop(mem.arg);
 		return NULL;

@@ -2,6 +2,7 @@
 #include "region_int.h"
 
 #include "base/clock.h"
+#include "base/heap.h"
 #include "core/log.h"
 #include "shape.h"
 
@@ -13,9 +14,9 @@
 _Static_assert(2 * CHANNEL_MIN == 512u << 10, "region_new() says so");
 
 struct regions regions = {.lock = PTHREAD_MUTEX_INITIALIZER,
-			  .all = TAILQ_HEAD_INITIALIZER(regions.all)};
-static struct region_list dead = TAILQ_HEAD_INITIALIZER(dead); /* under regions.lock */
-static bool some_retired;				       /* for regions_check(); atomic */
+			  .all = TAILQ_HEAD_INITIALIZER(regions.all),
+			  .dead = TAILQ_HEAD_INITIALIZER(regions.dead),
+			  .timer = -1};
 
 struct region_user region_user(const struct guest *g)
 {
@@ -38,30 +39,6 @@ static bool id_used(uint64_t id)
 	return false;
 }
 
-static void drop_mem(struct region_mem *mem)
-{
-	if (mem->drop)
-		mem->drop(mem->arg);
-	else
-		shm_region_destroy(&mem->at);
-}
-
-static void destroy(struct region *r)
-{
-	struct member *m;
-
-	while ((m = TAILQ_FIRST(&r->members))) {
-		TAILQ_REMOVE(&r->members, m, link);
-		free(m);
-	}
-	drop_mem(&r->from);
-	buddy_destroy(r->buddy);
-	free(r->at);
-	pthread_mutex_destroy(&r->lock);
-	pthread_mutex_destroy(&r->file_lock);
-	free(r);
-}
-
 struct region *region_new(const struct region_mem *from, const char *origin, uint64_t wanted)
 {
 	const struct shm_region *mem = &from->at;
@@ -70,7 +47,7 @@ struct region *region_new(const struct region_mem *from, const char *origin, uin
 	if (!r) {
 		struct region_mem none = *from;
 
-		drop_mem(&none);
+		region_mem_drop(&none);
 		return NULL;
 	}
 	TAILQ_INIT(&r->members);
@@ -83,13 +60,13 @@ struct region *region_new(const struct region_mem *from, const char *origin, uin
 	r->mem = *mem;
 	r->channel_bytes = channel_bytes(mem->size, wanted);
 	r->buddy = buddy_new(mem->size, CHANNEL_MIN);
-	r->at = calloc(mem->size / CHANNEL_MIN + 1, sizeof(struct chan_part *));
+	r->at = heap_sparse(region_at_bytes(mem->size));
 	if (!r->channel_bytes || !r->buddy || !r->at) {
 		log_line(ZV_LOG_WARN, *origin ? origin : NULL,
 			 "a region of %zu KiB is not used for channels: %s", mem->size >> 10,
 			 r->channel_bytes ? "zvsockd has no memory left"
 					  : "it is too small, make it 512K or larger");
-		destroy(r);
+		region_destroy(r);
 		return NULL;
 	}
 	pthread_mutex_lock(&regions.lock);
@@ -109,23 +86,11 @@ struct region *region_get(struct region *r)
 	return r;
 }
 
-void region_put(struct region *r)
-{
-	if (!r)
-		return;
-	pthread_mutex_lock(&regions.lock);
-	if (--r->refs == 0) {
-		TAILQ_REMOVE(&regions.all, r, link);
-		TAILQ_INSERT_TAIL(&dead, r, link);
-	}
-	pthread_mutex_unlock(&regions.lock);
-}
-
 /* With the lock. */
 static void retire(struct region *r)
 {
 	if (!r->retired)
-		__atomic_store_n(&some_retired, true, __ATOMIC_RELEASE);
+		__atomic_store_n(&regions.some_retired, true, __ATOMIC_RELEASE);
 	r->retired = true;
 }
 
@@ -155,7 +120,7 @@ int region_same(const struct region_mem *mem, struct region **out)
 	r->retired = false;
 	pthread_mutex_unlock(&r->lock);
 	pthread_mutex_unlock(&r->file_lock);
-	drop_mem(&before);
+	region_mem_drop(&before);
 	*out = r;
 	return 0;
 }
@@ -221,21 +186,6 @@ void region_disown(struct region *r)
 	if (--r->owners == 0)
 		retire(r);
 	pthread_mutex_unlock(&r->lock);
-}
-
-bool regions_check(void)
-{
-	struct region_list gone = TAILQ_HEAD_INITIALIZER(gone);
-	struct region *r;
-
-	pthread_mutex_lock(&regions.lock);
-	TAILQ_CONCAT(&gone, &dead, link);
-	pthread_mutex_unlock(&regions.lock);
-	while ((r = TAILQ_FIRST(&gone))) {
-		TAILQ_REMOVE(&gone, r, link);
-		destroy(r);
-	}
-	return __atomic_exchange_n(&some_retired, false, __ATOMIC_ACQ_REL);
 }
 
 uint64_t region_id(const struct region *r)

@@ -92,7 +92,7 @@ struct region *region_new(const struct region_mem *mem, const char *origin, uint
  */
 int region_same(const struct region_mem *mem, struct region **out);
 
-/* The number of regions of guest @origin, retired ones included. */
+/* The number of regions of guest @origin, with those that are retired, or to be freed. */
 unsigned regions_of(const char *origin);
 
 /* True: its memory is gone; it has been retired. */
@@ -135,9 +135,12 @@ void region_resize_channels(struct region *r, uint64_t wanted);
 void region_retire(struct region *r);
 bool region_retired(struct region *r);
 
-/* Frees regions without references. Main thread, periodically. True: some regions have been retired
- * since the last call, and broker_regions_changed() must be called on all queues. */
+/* Frees regions without references. Main thread, periodically, and when regions_fd() is readable.
+ * True: some regions have been retired since the last call, and broker_regions_changed() must be
+ * called on all queues. */
 bool regions_check(void);
+/* A descriptor for poll(2): there are regions without references. -1: none. */
+int regions_fd(void);
 
 /* ---- members ---- */
 

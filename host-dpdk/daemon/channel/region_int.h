@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shared by region.c (life cycle, members, parts), region_file.c (its file) and
- * region_list.c (lists).
+ * Shared by region.c (life cycle, members, parts), region_end.c (its end), region_file.c (its file)
+ * and region_list.c (lists).
  */
 #ifndef ZVD_REGION_INT_H
 #define ZVD_REGION_INT_H
@@ -20,7 +20,7 @@ struct member {
 };
 
 struct region {
-	TAILQ_ENTRY(region) link; /* in regions.all; in `dead` without references */
+	TAILQ_ENTRY(region) link; /* in regions.all, or regions.dead */
 	unsigned refs;		  /* under regions.lock */
 	uint64_t id;
 	char origin[CFG_NAME_MAX];
@@ -52,8 +52,17 @@ TAILQ_HEAD(region_list, region);
 /* All regions. Lock order: this lock before that of a region. */
 extern struct regions {
 	pthread_mutex_t lock;
-	struct region_list all;
+	struct region_list all, dead; /* dead: without references */
+	bool waking;		      /* the timer runs, or has expired */
+	int timer;		      /* -1: none */
+	bool some_retired;	      /* for regions_check(); atomic */
 } regions;
+
+/* Gives the memory back. */
+void region_mem_drop(struct region_mem *mem);
+/* Of region.at, for a region of @size bytes. */
+size_t region_at_bytes(uint64_t size);
+void region_destroy(struct region *r);
 
 /* To be called before and after memory of the region is touched, with its lock. */
 struct region_touch {

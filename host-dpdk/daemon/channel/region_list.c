@@ -34,14 +34,23 @@ static bool info_of(const struct region *r, struct region_info *i)
 	return true;
 }
 
-unsigned regions_of(const char *origin)
+/* With regions.lock. */
+static unsigned count(const struct region_list *l, const char *origin)
 {
 	const struct region *r;
 	unsigned n = 0;
 
-	pthread_mutex_lock(&regions.lock);
-	TAILQ_FOREACH(r, &regions.all, link)
+	TAILQ_FOREACH(r, l, link)
 		n += strcmp(r->origin, origin) == 0;
+	return n;
+}
+
+unsigned regions_of(const char *origin)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&regions.lock);
+	n = count(&regions.all, origin) + count(&regions.dead, origin);
 	pthread_mutex_unlock(&regions.lock);
 	return n;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "guest_fix.h"
+#include "mem/guest_shared.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -334,6 +335,48 @@ static void large_maps_leave_room(void **state)
 	close(s.fd);
 }
 
+/* A region for channels is another map of the same memory. */
+static void large_regions_leave_room(void **state)
+{
+	struct guest_mem_src s = {
+		.gpa = {0x1000},
+		.uva = {G_UVA},
+		.size = 1ull << 42,
+		.fd = memfd_create("sparse", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+	};
+	struct guest_shares shares = {0};
+	struct guest_shared *r;
+	struct guest_mem *m;
+	unsigned n = 0;
+	int err;
+
+	(void)state;
+#ifdef __SANITIZE_THREAD__
+	print_message("the thread sanitizer has the address space for itself\n");
+	close(s.fd);
+	skip();
+#endif
+	assert_int_equal(ftruncate(s.fd, (off_t)s.size), 0);
+	assert_int_equal(fcntl(s.fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(guest_mem_import(&m, &s, 1), 0);
+	guest_shares_table(&shares, m, &s);
+	while (guest_mem_space_take(s.size))
+		n++;
+	assert_int_equal(guest_shared_import(&shares, s.gpa, s.size, &r, &err),
+			 GUEST_SHARED_SYSTEM);
+	assert_int_equal(err, -ENOMEM);
+	guest_mem_space_give(s.size);
+	assert_int_equal(guest_shared_import(&shares, s.gpa, s.size, &r, &err), GUEST_SHARED_OK);
+	assert_false(guest_mem_space_take(s.size));
+	guest_shared_put(r);
+	assert_true(guest_mem_space_take(s.size));
+	while (n--)
+		guest_mem_space_give(s.size);
+	guest_shares_table(&shares, NULL, NULL);
+	guest_mem_put(m);
+	close(s.fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +387,7 @@ int main(void)
 		cmocka_unit_test(revocation),
 		cmocka_unit_test(written_meanwhile),
 		cmocka_unit_test(large_maps_leave_room),
+		cmocka_unit_test(large_regions_leave_room),
 		cmocka_unit_test(regions_within_hugepages),
 	};
 

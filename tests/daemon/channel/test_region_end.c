@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Regions to which nobody refers any more, and guests that have theirs replaced all the time. */
+#include "channel/reach.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zvsock_broker.h>
+
+#include <cmocka.h>
+
+#define SIZE  (1u << 20)
+#define LARGE (1ull << 38)
+#define MANY  100u
+#define MOST  8u /* regions that a guest may have: reach.c */
+
+int __wrap_zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out);
+
+int __wrap_zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
+{
+	(void)dev;
+	out->guest_cid = 3;
+	return 0;
+}
+
+/* ---- memory of a guest, of which nothing is touched ---- */
+
+static unsigned maps; /* that have not been dropped */
+
+static void drop(void *arg)
+{
+	(void)arg;
+	maps--;
+}
+
+static struct region_mem memory(uint64_t size)
+{
+	static ino_t ino;
+
+	maps++;
+	return (struct region_mem){
+		.at = {.size = size, .fd = -1, .page_size = 4096}, .ino = ++ino, .drop = drop};
+}
+
+static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
+		  struct region_mem *out)
+{
+	(void)dev;
+	(void)queue;
+	(void)gpa;
+	*out = memory(size);
+	return 0;
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	reach_import_by(import);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	(void)regions_check();
+	return (int)maps;
+}
+
+/* ---- tests ---- */
+
+static void they_count_until_they_are_freed(void **state)
+{
+	struct region_mem mem = memory(SIZE);
+	struct region *r = region_new(&mem, "vm", 0);
+
+	(void)state;
+	assert_non_null(r);
+	assert_int_equal(regions_of("vm"), 1);
+	region_put(r);
+	assert_int_equal(regions_of("vm"), 1);
+	assert_int_equal(maps, 1);
+	(void)regions_check();
+	assert_int_equal(regions_of("vm"), 0);
+	assert_int_equal(maps, 0);
+}
+
+static void the_main_thread_is_woken(void **state)
+{
+	struct pollfd p = {.fd = regions_fd(), .events = POLLIN};
+
+	(void)state;
+	assert_true(p.fd >= 0);
+	assert_int_equal(poll(&p, 1, 0), 0);
+	for (unsigned i = 0; i < 2; i++) { /* not only for the first one */
+		struct region_mem mem = memory(SIZE), other = memory(SIZE);
+
+		region_put(region_new(&mem, "vm", 0));
+		region_put(region_new(&other, "vm", 0));
+		assert_int_equal(poll(&p, 1, -1), 1);
+		(void)regions_check();
+		assert_int_equal(maps, 0);
+		assert_int_equal(poll(&p, 1, 0), 0);
+	}
+}
+
+/* Each driver that says HELLO takes the former one's region away, and offers another one. */
+static void a_guest_has_few_at_a_time(void **state)
+{
+	static struct cfg_guest cfg = {.role = CFG_AS_HOST};
+	static struct guest g = {.name = "vm", .cfg = &cfg, .n_queues = 1};
+	struct guest_queue *gq = &g.queues[0];
+
+	(void)state;
+	gq->guest = &g;
+	for (unsigned round = 0; round < 2; round++) {
+		unsigned got = 0;
+
+		for (uint64_t nonce = 1; nonce <= MANY; nonce++) {
+			struct region *r;
+
+			reach_driver(&g, nonce);
+			r = reach_offered(gq, nonce, 4096 * nonce, SIZE);
+			got += r != NULL;
+			region_put(r);
+			assert_in_range(maps, 1, MOST);
+		}
+		assert_int_equal(got, MOST);
+		reach_guest_end(&g);
+		(void)regions_check();
+		assert_int_equal(maps, 0);
+	}
+}
+
+/* Bytes of resident private memory. */
+static size_t resident(void)
+{
+	unsigned long all = 0, shared = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%*u %lu %lu", &all, &shared), 2);
+	(void)fclose(f);
+	return (all - shared) * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* A guest's memory may be a sparse file. */
+static void a_large_one_takes_little_memory(void **state)
+{
+	size_t before = resident(), with = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) { /* malloc takes from its heap what was mapped first */
+		struct region_mem mem = memory(LARGE);
+		struct region *r = region_new(&mem, "vm", 0);
+
+		assert_non_null(r);
+		with = resident();
+		region_put(r);
+		(void)regions_check();
+	}
+	assert_true(with < before + (8u << 20));
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, begin, end)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(they_count_until_they_are_freed),
+		T(the_main_thread_is_woken),
+		T(a_guest_has_few_at_a_time),
+		T(a_large_one_takes_little_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
