@@ -6,6 +6,7 @@
 #include "command.h"
 #include "core/live.h"
 #include "core/plan.h"
+#include "core/run.h"
 #include "core/target.h"
 #include "measure/cpu.h"
 #include "opts.h"
@@ -24,36 +25,12 @@ struct bench {
 	const struct bench_opts *o;
 	struct bench_plan plan;
 	struct bench_facts facts;
-	void *state[BENCH_TARGETS_MAX]; /* of the targets, by place in their table */
-	struct proc_err *err;		/* shared with all children */
-	FILE *json;			/* NULL: none */
-	json_t *baseline;		/* the earlier run; NULL: none */
-	bool tty;
+	struct bench_run run;
+	FILE *json;	      /* NULL: none */
+	json_t *baseline;     /* the earlier run; NULL: none */
 	struct live_run live; /* --intervals: of the last transfer */
 	long when;	      /* it began, seconds since 1970 */
-	bool failed;	      /* a target did not start, or did not come to its end */
 };
-
-static void describe(char *buf, size_t len, const struct bench *b, const struct bench_cell *c)
-{
-	const char *how = cell_how(c);
-
-	snprintf(buf, len, "%s %s%s%s",
-		 c->target->io == IO_PEER ? b->o->peers[c->peer].name : c->target->name,
-		 c->workload->name, how[0] ? " " : "", how);
-	if (c->msg_size)
-		snprintf(buf + strlen(buf), len - strlen(buf), ", %u B", c->msg_size);
-	if (c->workload->oneway)
-		snprintf(buf + strlen(buf), len - strlen(buf), ", %s", dir_names.name[c->dir]);
-	if (c->in_flight)
-		snprintf(buf + strlen(buf), len - strlen(buf), ", %u connection%s", c->in_flight,
-			 c->in_flight == 1 ? "" : "s");
-}
-
-static int run_target(struct bench *b, const struct bench_cell *c, struct bench_result *res)
-{
-	return c->target->run(b->state[target_index(c->target)], b->o, c, res, b->err);
-}
 
 /* ---- a transfer that is looked at while it runs ---- */
 
@@ -66,13 +43,13 @@ static void print_line(const struct live_interval *i)
 
 static int begin_live(struct bench *b, const struct bench_cell *c)
 {
-	char what[96];
+	char what[RUN_CELL_LEN];
 	int rc;
 
 	line_file = b->json == stdout ? stderr : stdout;
 	if (!b->o->iperf) {
-		describe(what, sizeof(what), b, c);
-		fprintf(line_file, "%s%s\n", b->tty ? "\r\033[K" : "", what);
+		fprintf(line_file, "%s%s\n", b->run.tty ? "\r\033[K" : "",
+			run_cell_text(what, sizeof(what), b->o, c));
 		iperf_head(line_file);
 		(void)fflush(line_file); /* before there are children with a copy of it */
 	}
@@ -80,103 +57,25 @@ static int begin_live(struct bench *b, const struct bench_cell *c)
 	rc = live_begin(b->o->intervals, (double)b->o->duration_ns / 1e9,
 			b->o->iperf ? NULL : print_line);
 	if (rc < 0)
-		snprintf(b->err->text, sizeof(b->err->text), "cannot look at the transfer");
+		snprintf(b->run.err->text, sizeof(b->run.err->text), "cannot look at the transfer");
 	return rc;
 }
 
-static int run_cell(struct bench *b, const struct bench_cell *c, struct bench_result *res)
+/* bench_run.cell */
+static int run_cell(struct bench_run *r, const struct bench_cell *c, struct bench_result *res)
 {
+	struct bench *b = r->arg;
 	int rc;
 
-	b->err->text[0] = '\0';
 	if (b->o->intervals <= 0 || !c->workload->oneway || io_is_bare(c->target->io))
-		return run_target(b, c, res);
+		return run_on_target(r, c, res);
 	rc = begin_live(b, c);
 	if (rc < 0)
 		return rc;
-	rc = run_target(b, c, res);
+	rc = run_on_target(r, c, res);
 	free(b->live.at);
 	b->live = live_end();
 	return rc;
-}
-
-static void progress(const struct bench *b, unsigned done, const char *what)
-{
-	if (b->tty)
-		fprintf(stderr, "\r\033[K[%u/%u] %s", done, b->plan.n * b->o->repeat, what);
-}
-
-/*
- * With --target one that does not work is told of and left out, and the others go on. Without it,
- * the run ends: true.
- */
-static bool target_fails(struct bench *b, const struct target *t, const char *what, int rc)
-{
-	char *gone = b->facts.gone[target_index(t)];
-
-	if (rc == -EINTR) {
-		fprintf(stderr, "%svsock-bench: stopped by a signal\n", b->tty ? "\r\033[K" : "");
-		return true;
-	}
-	snprintf(gone, BENCH_GONE_LEN, "%.*s%s%s", 100, what, what[0] ? ": " : "",
-		 b->err->text[0] ? b->err->text : strerror(-rc));
-	fprintf(stderr, "%svsock-bench: %s%s%s\n", b->tty ? "\r\033[K" : "",
-		b->o->targets && !what[0] ? target_id(t) : "",
-		b->o->targets && !what[0] ? ": " : "", gone);
-	if (!b->o->targets && !b->o->client_uri && !b->o->npeers)
-		fprintf(stderr,
-			"vsock-bench: the run ends here, without figures; "
-			"%swith --target the other targets go on\n",
-			rc == -ETIMEDOUT ? "try again when the machine is less busy; " : "");
-	b->failed = true;
-	return !b->o->targets;
-}
-
-/* A B A B: the whole plan, then the whole plan again. */
-static int run_all(struct bench *b)
-{
-	char what[96];
-
-	for (unsigned r = 0; r < b->o->repeat; r++) {
-		for (unsigned i = 0; i < b->plan.n; i++) {
-			struct bench_cell *c = &b->plan.cells[i];
-			int rc;
-
-			if (b->facts.gone[target_index(c->target)][0])
-				continue;
-			describe(what, sizeof(what), b, c);
-			progress(b, r * b->plan.n + i + 1, what);
-			rc = proc_interrupted ? -EINTR : run_cell(b, c, &c->res[r]);
-			if (rc < 0 && target_fails(b, c->target, what, rc))
-				return rc;
-		}
-	}
-	if (b->tty)
-		fprintf(stderr, "\r\033[K");
-	return 0;
-}
-
-/* Those of the run that keep something around all cells. */
-static int start_targets(struct bench *b)
-{
-	for (unsigned i = 0; i < ntargets; i++) {
-		int rc;
-
-		if (!targets[i]->start || target_absent(targets[i], b->o))
-			continue;
-		b->err->text[0] = '\0';
-		rc = targets[i]->start(&b->state[i], b->o, &b->facts, b->err);
-		if (rc < 0 && target_fails(b, targets[i], "", rc))
-			return rc;
-	}
-	return 0;
-}
-
-static void stop_targets(struct bench *b)
-{
-	for (unsigned i = ntargets; i-- > 0;)
-		if (b->state[i])
-			targets[i]->stop(b->state[i]);
 }
 
 static int start(struct bench *b)
@@ -200,7 +99,7 @@ static int start(struct bench *b)
 			return -EINVAL;
 		}
 	}
-	return start_targets(b);
+	return 0;
 }
 
 /* 0, or -ERANGE when a figure is below what it may fall to. */
@@ -226,7 +125,8 @@ static int beside_baseline(struct bench *b)
 static int report_iperf(const struct bench *b)
 {
 	const struct bench_cell *c = &b->plan.cells[0];
-	json_t *j = iperf_object(c, &c->res[0], b->o, &b->live, b->when);
+	const char *gone = b->facts.gone[target_index(c->target)];
+	json_t *j = iperf_object(c, &c->res[0], b->o, &b->live, b->when, gone);
 	int rc = 0;
 
 	if (json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) < 0 ||
@@ -263,7 +163,8 @@ static int report(struct bench *b)
 			(unsigned long long)errors, errors == 1 ? "" : "s");
 		rc = -EIO;
 	}
-	return rc;
+	run_summary(&b->run);
+	return rc < 0 || !b->run.failed ? rc : -EIO;
 }
 
 /* Each target of --target is absent, or none can run what was asked for. */
@@ -282,7 +183,7 @@ static int nothing_to_do(const struct bench *b)
 
 int main(int argc, char **argv)
 {
-	struct bench b = {.tty = isatty(STDERR_FILENO) == 1};
+	struct bench b = {0};
 	int rc;
 
 	command_run(argc, argv);
@@ -290,15 +191,22 @@ int main(int argc, char **argv)
 	b.o = opts_parse(argc, argv);
 	cpu_clock_init();
 	proc_catch_signals();
-	b.err = proc_shared(sizeof(*b.err));
-	if (!b.err) {
+	b.run = (struct bench_run){.o = b.o,
+				   .plan = &b.plan,
+				   .facts = &b.facts,
+				   .err = proc_shared(sizeof(*b.run.err)),
+				   .log = stderr,
+				   .tty = isatty(STDERR_FILENO) == 1,
+				   .cell = run_cell,
+				   .arg = &b};
+	if (!b.run.err) {
 		fprintf(stderr, "vsock-bench: no memory\n");
 		return 1;
 	}
 	if (b.o->server_uri) {
-		rc = target_of_uri(b.o->server_uri)->serve(b.o, b.err);
+		rc = target_of_uri(b.o->server_uri)->serve(b.o, b.run.err);
 		if (rc < 0)
-			fprintf(stderr, "vsock-bench: %s\n", b.err->text);
+			fprintf(stderr, "vsock-bench: %s\n", b.run.err->text);
 		return rc < 0;
 	}
 	rc = plan_make(&b.plan, b.o);
@@ -313,15 +221,12 @@ int main(int argc, char **argv)
 	else
 		rc = start(&b);
 	if (rc == 0)
-		rc = run_all(&b);
-	stop_targets(&b);
+		rc = run_all(&b.run);
 	if (rc == 0)
 		rc = report(&b);
-	if (b.failed && rc == 0)
-		rc = -EIO;
 	json_decref(b.baseline);
 	free(b.live.at);
 	plan_free(&b.plan);
-	proc_unshare(b.err, sizeof(*b.err));
+	proc_unshare(b.run.err, sizeof(*b.run.err));
 	return rc < 0;
 }

@@ -102,9 +102,11 @@ class Collected:
         except ValueError:
             self.failed.append(f'{part}, round {nth + 1}: {(words.strip() or f"ended with {code}").splitlines()[0]}')
             return
-        if code:
-            self.failed += [f'{part}, round {nth + 1}: {line}' for line in words.strip().splitlines()
-                            if 'warning' not in line][:3]
+        why = [f'{r["cell"]}: {r["failed"]}' for r in report['runs'] if 'failed' in r]
+        why += [f'{r["id"]}: {r["absent"]}' for r in report['runs'] if r.get('broken')]
+        if code and not why:
+            why = [line for line in words.strip().splitlines() if 'warning' not in line][:3]
+        self.failed += [f'{part}, round {nth + 1}: {w}' for w in why]
         self.take(nth, part, report)
 
     def take(self, nth, part, report):
@@ -255,6 +257,8 @@ def write(got, options):
     if got.figures.errors:
         warnings.append(f'{got.figures.errors} errors: data was lost, doubled or wrong')
     warnings += [f'failed: {w}' for w in got.failed[:10]]
+    if len(got.failed) > 10:
+        warnings.append(f'failed: {len(got.failed) - 10} more, in report.json')
     with open(os.path.join(options.out, 'report.html'), 'w', encoding='utf-8') as f:
         f.write(page.page('zvsock beside its alternatives', facts(got.head), warnings, parts, absent_rows(got), sections.method(options)))
     return words

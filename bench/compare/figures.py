@@ -50,15 +50,17 @@ def spread(values):
 
 
 class Figures:
-    """All runs: self.cells is {Key: {round: run}}."""
+    """All runs: self.cells is {Key: {round: run}}, self.failed {Key: why}."""
 
     def __init__(self):
-        self.cells, self.absent, self.errors = {}, {}, 0
+        self.cells, self.failed, self.absent, self.errors = {}, {}, {}, 0
 
     def add(self, part, nth, report):
         """The JSON object of one vsock-bench, which was round @nth of @part."""
         for run in report['runs']:
-            if 'absent' not in run:
+            if 'failed' in run:
+                self.failed.setdefault(key_of(part, run), run['failed'])
+            elif 'absent' not in run:
                 # A run more than the one of a round is another measurement of it: the later one counts.
                 self.cells.setdefault(key_of(part, run), {})[nth] = run
                 self.errors += run['errors']
@@ -107,9 +109,10 @@ class Figures:
         return [(statistics.median(ns for _, ns in point) / 1e3, point[0][0]) for point in zip(*runs)]
 
     def rows(self):
-        """For the CSV: a dictionary for each cell."""
-        for k, runs in self.cells.items():
-            row = dict(k._asdict(), rounds=len(runs), errors=sum(r['errors'] for r in runs.values()))
+        """For the CSV: a dictionary for each cell. One that failed in all rounds has no figures."""
+        for k in [*self.cells, *(k for k in self.failed if k not in self.cells)]:
+            runs = self.cells.get(k, {})
+            row = dict(k._asdict(), rounds=len(runs), errors=sum(r['errors'] for r in runs.values()), failed=self.failed.get(k, ''))
             for metric in METRICS:
                 s = self.spread(k, metric)
                 for name in ('median', 'low', 'high'):

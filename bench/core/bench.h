@@ -5,8 +5,8 @@
  * Theory of operation
  * -------------------
  * The unit of measurement is a *cell*: one workload on one target, with one message size,
- * direction and kind of calls. core/plan.c makes the list of cells from the options. main.c runs
- * all of them, then all of them again, --repeat times. So the cells that are compared are
+ * direction and kind of calls. core/plan.c makes the list of cells from the options. core/run.c
+ * runs all of them, then all of them again, --repeat times. So the cells that are compared are
  * interleaved (A B A B), and a drift of the machine affects all of them alike. report/ prints
  * medians and ratios.
  *
@@ -137,9 +137,11 @@ struct bench_cell {
 	bool coalesce;	 /* several messages may share a packet (copying calls, stream) */
 	bool registered; /* copying calls, but the guest sends from memory that it has registered */
 	uint32_t msg_size;
-	uint32_t in_flight;	  /* connects under way, or open connections */
-	unsigned variant;	  /* of the workload; its own numbers */
-	struct bench_result *res; /* one for each repetition */
+	uint32_t in_flight;	    /* connects under way, or open connections */
+	unsigned variant;	    /* of the workload; its own numbers */
+	struct bench_result *res;   /* one for each repetition */
+	char failed[BENCH_ERR_LEN]; /* why; it is not run again. "": it has not */
+	unsigned failed_run;	    /* in which repetition, from 0 */
 };
 
 /* A vhost-user backend with a hybrid Unix socket: one that somebody has started (--peer), or one of
@@ -185,15 +187,14 @@ struct bench_opts {
 struct bench_facts {
 	uint64_t page_size; /* behind zvsock's buffers; 0: unknown */
 	char peer[16];	    /* "zvsock", "plain", "" */
-	char zv_version[32];
 	char uri[160];
 	struct {
 		bool zvsock; /* it answered HELLO */
 		bool pinned; /* the backend's threads were put where --cpus says */
 		int pid;     /* 0: unknown */
 	} peers[BENCH_PEERS_MAX + BENCH_PROGRAMS];
-	/* --target: what kept one from starting, or ended it; "": nothing. By place in the table.
-	 */
+	/* What kept a target from starting, or why it was given up; "": nothing. By place in the
+	 * table. */
 	char gone[BENCH_TARGETS_MAX][BENCH_GONE_LEN];
 };
 

@@ -170,21 +170,46 @@ int proc_child_wait(int fd, char *c)
 	return n == 1 ? 0 : -EPIPE;
 }
 
-/* Waits for the byte @want from both; anything else is that side's failure. */
+/* A side that did not say what it should. */
+static int pair_fails(const struct proc *p, ssize_t n, struct proc_err *err)
+{
+	if (!err->text[0])
+		snprintf(err->text, sizeof(err->text), "the %s side %s", p->name,
+			 n == -ETIMEDOUT ? "did not finish in time" : "ended early");
+	return n < 0 ? (int)n : -EIO;
+}
+
+/*
+ * Waits for the byte @want from both; anything else is that side's failure. Of both at once: a side
+ * that has failed may be what the other waits for.
+ */
 static int pair_expect(struct proc p[2], char want, uint64_t deadline_ns, struct proc_err *err)
 {
-	for (int i = 0; i < 2; i++) {
-		char c = 0;
-		ssize_t n = proc_recv(&p[i], &c, 1, deadline_ns);
+	struct pollfd pfd[2] = {{.fd = p[0].fd, .events = POLLIN},
+				{.fd = p[1].fd, .events = POLLIN}};
 
-		if (n == 1 && c == want)
-			continue;
-		if (n == -EINTR)
+	while (pfd[0].fd >= 0 || pfd[1].fd >= 0) {
+		uint64_t now = cpu_now_ns();
+
+		if (proc_interrupted)
 			return -EINTR;
-		if (!err->text[0])
-			snprintf(err->text, sizeof(err->text), "the %s side %s", p[i].name,
-				 n == -ETIMEDOUT ? "did not finish in time" : "ended early");
-		return n < 0 ? (int)n : -EIO;
+		if (now >= deadline_ns)
+			return pair_fails(&p[pfd[0].fd < 0], -ETIMEDOUT, err);
+		if (poll(pfd, 2, (int)((deadline_ns - now) / 1000000u % INT_MAX) + 1) <= 0)
+			continue;
+		for (int i = 0; i < 2; i++) {
+			char c = 0;
+			ssize_t n;
+
+			if (pfd[i].fd < 0 || !pfd[i].revents)
+				continue;
+			n = proc_recv(&p[i], &c, 1, deadline_ns);
+			if (n == -EINTR)
+				return -EINTR;
+			if (n != 1 || c != want)
+				return pair_fails(&p[i], n, err);
+			pfd[i].fd = -1;
+		}
 	}
 	return 0;
 }

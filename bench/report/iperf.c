@@ -166,16 +166,20 @@ static json_t *end_object(const struct bench_cell *c, const struct bench_result 
 }
 
 json_t *iperf_object(const struct bench_cell *c, const struct bench_result *r,
-		     const struct bench_opts *o, const struct live_run *live, long when)
+		     const struct bench_opts *o, const struct live_run *live, long when,
+		     const char *gone)
 {
+	const char *why = c->failed[0] ? c->failed : gone;
 	bool sender = c->dir == DIR_G2H;
 	json_t *top = json_object();
 	char text[80];
 
 	json_object_set_new(top, "start", start_object(c, o, when));
 	json_object_set_new(top, "intervals", intervals_array(live, sender));
-	json_object_set_new(top, "end", end_object(c, r, o, live, sender));
-	if (r->errors) {
+	json_object_set_new(top, "end", why[0] ? json_object() : end_object(c, r, o, live, sender));
+	if (why[0]) {
+		json_set_str(top, "error", why);
+	} else if (r->errors) {
 		snprintf(text, sizeof(text), "%llu errors: data was lost, doubled or wrong",
 			 (unsigned long long)r->errors);
 		json_set_str(top, "error", text);

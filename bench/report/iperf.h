@@ -17,9 +17,11 @@ void iperf_head(FILE *f);
 
 /*
  * The object that "iperf3 -J" prints, of one run of @c: the fields that there are for any protocol.
- * @when: seconds since 1970, of its begin. To be given back by json_decref().
+ * @when: seconds since 1970, of its begin; @gone: why it was not run, or "". To be given back by
+ * json_decref().
  */
 struct json_t *iperf_object(const struct bench_cell *c, const struct bench_result *r,
-			    const struct bench_opts *o, const struct live_run *live, long when);
+			    const struct bench_opts *o, const struct live_run *live, long when,
+			    const char *gone);
 
 #endif

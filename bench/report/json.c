@@ -2,11 +2,12 @@
 /* The output of --json: one object, with each run of each cell in the order in which they ran. */
 #include "busy.h"
 #include "core/far_end.h"
+#include "core/run.h"
 #include "core/target.h"
 #include "json_set.h"
 #include "measure/cpu.h"
 #include "report.h"
-#include "zvsock_types.h"
+#include "zvsock.h"
 
 #include <errno.h>
 #include <sys/utsname.h>
@@ -137,6 +138,19 @@ static json_t *run_object(const struct bench_cell *c, const struct bench_result 
 	return j;
 }
 
+/* What it was, and why there are no figures. */
+static json_t *failed_object(const struct bench_cell *c, const struct bench_opts *o,
+			     const struct bench_facts *facts)
+{
+	json_t *j = json_object();
+	char text[RUN_CELL_LEN];
+
+	add_setup(j, c, o, facts);
+	json_set_str(j, "cell", run_cell_text(text, sizeof(text), o, c));
+	json_set_str(j, "failed", c->failed);
+	return j;
+}
+
 static void add_absent(json_t *runs, const struct target *t, const char *why, bool broken)
 {
 	json_t *j = json_object();
@@ -165,6 +179,15 @@ static void add_absents(json_t *runs, const struct bench_opts *o, const struct b
 	}
 }
 
+static void add_run(json_t *runs, const struct bench_cell *c, unsigned nth,
+		    const struct bench_opts *o, const struct bench_facts *facts)
+{
+	if (c->res[nth].valid)
+		json_array_append_new(runs, run_object(c, &c->res[nth], o, facts));
+	else if (c->failed[0] && c->failed_run == nth)
+		json_array_append_new(runs, failed_object(c, o, facts));
+}
+
 json_t *report_object(const struct bench_plan *p, const struct bench_opts *o,
 		      const struct bench_facts *facts)
 {
@@ -179,13 +202,10 @@ json_t *report_object(const struct bench_plan *p, const struct bench_opts *o,
 	if (facts->page_size)
 		json_set_int(machine, "page_size", facts->page_size);
 	json_object_set_new(top, "machine", machine);
-	json_set_str(top, "version", facts->zv_version);
+	json_set_str(top, "version", zv_version());
 	for (unsigned r = 0; r < o->repeat; r++)
 		for (unsigned i = 0; i < p->n; i++)
-			if (p->cells[i].res[r].valid)
-				json_array_append_new(
-					runs,
-					run_object(&p->cells[i], &p->cells[i].res[r], o, facts));
+			add_run(runs, &p->cells[i], r, o, facts);
 	json_object_set_new(top, "busy", busy_object(p, o));
 	add_absents(runs, o, facts);
 	json_object_set_new(top, "runs", runs);

@@ -6,6 +6,7 @@
  */
 #include "core/target.h"
 #include "measure/cpu.h"
+#include "peer_row.h"
 #include "report.h"
 
 #include <zvsock.h>
@@ -24,6 +25,29 @@ static void head_of_targets(FILE *f, const struct bench_opts *o, const struct be
 	fprintf(f, "\n%u queue%s, --cpus %s, %s; medians of %u runs of %.3g s each, interleaved\n",
 		o->queues, o->queues == 1 ? "" : "s", cpus_names.name[o->cpus], bench_polling(o),
 		o->repeat, (double)o->duration_ns / 1e9);
+}
+
+/* In the place of a row, or below that of the runs before. */
+static void failed_row(FILE *f, const struct bench_opts *o, const struct bench_cell *c)
+{
+	char name[48] = "", when[32] = "";
+
+	if (cell_ran(c, o->repeat))
+		snprintf(when, sizeof(when), " in run %u of %u", c->failed_run + 1, o->repeat);
+	else if (c->target->io == IO_PEER)
+		snprintf(name, sizeof(name), "%s", peer_label(o, c));
+	else
+		cell_label(name, sizeof(name), c);
+	fprintf(f, "  %-25s %-4s FAILED%s: %s\n", name,
+		c->workload->oneway && name[0] ? dir_names.name[c->dir] : "", when, c->failed);
+}
+
+/* Targets without --target, where the others are not listed. */
+static void given_up(FILE *f, const struct bench_facts *facts)
+{
+	for (unsigned i = 0; i < ntargets; i++)
+		if (facts->gone[i][0])
+			fprintf(f, "absent: %s: %s\n", target_id(targets[i]), facts->gone[i]);
 }
 
 /* Never silently dropped: what was asked for and is not there. */
@@ -61,17 +85,22 @@ void report_table(FILE *f, const struct bench_plan *p, const struct bench_opts *
 		const struct workload_table *table =
 			t && t->io == IO_PEER && !o->targets ? &wl->peer_table : &wl->table;
 
-		if (!cell_ran(c, o->repeat))
+		if (!cell_ran(c, o->repeat) && !c->failed[0])
 			continue;
 		if (!prev || prev->workload != wl ||
 		    (!wl->one_head &&
 		     (prev->msg_size != c->msg_size || prev->in_flight != c->in_flight)))
 			table->head(f, o, c);
 		prev = c;
-		table->row(f, p, o, c);
+		if (cell_ran(c, o->repeat))
+			table->row(f, p, o, c);
+		if (c->failed[0])
+			failed_row(f, o, c);
 	}
-	if (o->targets)
+	if (o->targets) {
 		foot_of_targets(f, o, facts);
-	else
+	} else {
 		t->print_foot(f, o);
+		given_up(f, facts);
+	}
 }

@@ -121,7 +121,6 @@ static int vsock_start(void **state, const struct bench_opts *o, struct bench_fa
 		return rc;
 	}
 	snprintf(facts->uri, sizeof(facts->uri), "%s", o->client_uri);
-	snprintf(facts->zv_version, sizeof(facts->zv_version), "%s", zv_version());
 	*state = far;
 	return 0;
 }
@@ -146,7 +145,7 @@ static void vsock_print_run(FILE *f, const struct bench_opts *o, const struct be
 {
 	char far[100];
 
-	fprintf(f, "vsock-bench %s: %s, %u CPU%s\n", facts->zv_version, cpu_model(), cpu_count(),
+	fprintf(f, "vsock-bench %s: %s, %u CPU%s\n", zv_version(), cpu_model(), cpu_count(),
 		cpu_count() == 1 ? "" : "s");
 	fprintf(f, "%s, blocking %s sockets of the kernel, one thread, against %s\n", facts->uri,
 		o->type == TYPE_SEQPACKET ? "SEQPACKET" : "STREAM",

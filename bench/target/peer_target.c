@@ -189,7 +189,6 @@ int peer_target_start(struct peer_target **out, const struct bench_opts *o, unsi
 	facts->peers[index].pid = t->sh->daemon_pid;
 	facts->peers[index].zvsock = strcmp(t->sh->facts.peer, "zvsock") == 0;
 	facts->page_size = t->sh->facts.page_size;
-	memcpy(facts->zv_version, t->sh->facts.zv_version, sizeof(facts->zv_version));
 	*out = t;
 	return 0;
 }

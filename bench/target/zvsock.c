@@ -10,6 +10,8 @@
 #include "report/stats.h"
 #include "targets.h"
 
+#include <zvsock.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,7 +168,7 @@ void zv_print_run(FILE *f, const struct bench_opts *o, const struct bench_facts 
 					     [CPUS_FREE] = "not pinned"};
 	char rx_buf[32], credit[32], far[100];
 
-	fprintf(f, "vsock-bench %s: %s, %u CPU%s\n", facts->zv_version, cpu_model(), cpu_count(),
+	fprintf(f, "vsock-bench %s: %s, %u CPU%s\n", zv_version(), cpu_model(), cpu_count(),
 		cpu_count() == 1 ? "" : "s");
 	size_text(rx_buf, sizeof(rx_buf), o->rx_buf ? o->rx_buf : 65536);
 	size_text(credit, sizeof(credit), o->buf_alloc);

@@ -89,6 +89,23 @@ def absent_ones_are_kept():
     assert f.measured() == ['tcp', 'raw']
 
 
+def failed_cells_are_listed_without_figures():
+    broke = {k: v for k, v in run_of('tcp', 1).items() if k not in ('bytes', 'messages', 'gbit_per_s', 'msgs_per_s', 'cpu_s', 'errors', 'rtt_ns')}
+    broke |= {'cell': 'tcp throughput, 64 B, g2h', 'failed': 'no answer'}
+    f = made_up([[run_of('raw', 2), broke], [run_of('raw', 4), broke]])
+    rows = {r['id']: r for r in f.rows()}
+    assert rows['tcp']['failed'] == 'no answer' and rows['tcp']['rounds'] == 0 and not rows['tcp']['gbit_per_s_median'], rows
+    assert rows['raw']['failed'] == '' and rows['raw']['gbit_per_s_median'] == '3', rows
+    assert list(rows['tcp']) == list(rows['raw']) and f.measured() == ['raw']
+    # One that worked in another round has both.
+    row, = made_up([[run_of('tcp', 5)], [broke]]).rows()
+    assert row['rounds'] == 1 and row['gbit_per_s_median'] == '5' and row['failed'] == 'no answer', row
+    got = compare.Collected(compare.parse([]), {})
+    report = {'machine': {}, 'version': 'x', 'runs': [run_of('raw', 2), broke, {'id': 'z', 'absent': '3 failures in a row', 'broken': True}]}
+    got.add(1, 'sizes', json.dumps(report), 1, 'vsock-bench: words')
+    assert got.failed == ['sizes, round 2: tcp throughput, 64 B, g2h: no answer', 'sizes, round 2: z: 3 failures in a row'], got.failed
+
+
 def rounds_are_interleaved():
     """All of a round before any of the next, and the same in each."""
     options = compare.parse(['--rounds', '3', '--cpus', '1cpu,2cpu', '--queues', '1,2'])
@@ -238,6 +255,7 @@ medians_and_spreads()
 ratios_are_within_a_round()
 a_distribution_is_the_median_of_each_point()
 absent_ones_are_kept()
+failed_cells_are_listed_without_figures()
 rounds_are_interleaved()
 numbers_are_read_at_a_glance()
 the_cost_grid_is_complete()

@@ -132,6 +132,8 @@ static int stream_side(int fd, struct stream_ctx *s, enum bench_role role)
 		s->shm->rtt = t[0].rtt;
 	st->last_ns = cpu_now_ns();
 	st->cpu_ns = cpu_used_ns() - cpu0;
+	if (s->err->text[0]) /* a connection could not be made, for which the other side may wait */
+		return 1;
 	proc_child_send(fd, 'd');
 	return 0;
 }

@@ -98,7 +98,6 @@ int client_meet(struct zv_side *s, struct bench_facts *facts)
 	}
 	facts->page_size = info.page_size;
 	snprintf(facts->peer, sizeof(facts->peer), "%s", names[info.peer]);
-	snprintf(facts->zv_version, sizeof(facts->zv_version), "%s", zv_version());
 	return 0;
 }
 

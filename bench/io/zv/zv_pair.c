@@ -154,7 +154,6 @@ int zv_pair_start(struct zv_pair **out, const struct zv_pair_spec *spec, const s
 	if (!facts->uri[0]) {
 		facts->page_size = t->sh->facts.page_size;
 		memcpy(facts->peer, t->sh->facts.peer, sizeof(facts->peer));
-		memcpy(facts->zv_version, t->sh->facts.zv_version, sizeof(facts->zv_version));
 		memcpy(facts->uri, t->guest_uri, sizeof(t->guest_uri));
 	}
 	*out = t;
@@ -174,8 +173,11 @@ int zv_pair_run(struct zv_pair *t, const struct bench_cell *c, struct bench_resu
 	if (rc == 0)
 		rc = (int)proc_recv(&t->guest, &cmd, 1, cpu_now_ns() + timeout);
 	pair_pause(t, true);
-	if (rc != 1 || cmd != 'd')
+	if (rc != 1 || cmd != 'd') {
+		if (rc == -ETIMEDOUT)
+			proc_kill(&t->guest); /* in mid-cell: it would not end by itself */
 		return pair_explain(t, rc, "guest side", err);
+	}
 	*res = t->sh->res;
 	if (cpu0)
 		res->cpu_other_ns = peer_daemon_cpu_ns(&t->cost) - cpu0;
