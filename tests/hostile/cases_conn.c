@@ -82,7 +82,7 @@ static void data_after_rst(struct raw *r, const struct host_case *c)
 static void host_connects(struct raw *r, unsigned op, unsigned type)
 {
 	uint32_t mark = raw_mark(r);
-	uint64_t end = raw_now_ms() + 10000;
+	uint64_t end = raw_now_ms() + RAW_PATIENCE_MS;
 	const struct raw_pkt *p = NULL;
 	struct vsock_hdr h;
 
@@ -164,7 +164,7 @@ static void answers_without_room(struct raw *r, const struct host_case *c)
 		raw_post_rx(r, i);
 	raw_publish(r, RAW_RX);
 	/* the test's own probe must not be among the lost */
-	for (uint64_t end = raw_now_ms() + 10000; r->npkts < 64 && raw_now_ms() < end;)
+	for (uint64_t end = raw_now_ms() + RAW_PATIENCE_MS; r->npkts < 64 && raw_now_ms() < end;)
 		raw_pump(r);
 	assert_in_range(testbed_counter(CNT(rst_dropped)) - dropped, c->times - 200 - testbed_asks,
 			c->times);
@@ -364,7 +364,7 @@ static void loans(struct raw *r, const struct host_case *c)
 /* Connections of such rings are not known here: the driver is told so. */
 static void old_rings(struct raw *r, const struct host_case *c)
 {
-	uint64_t end = raw_now_ms() + 10000;
+	uint64_t end = raw_now_ms() + RAW_PATIENCE_MS;
 	struct raw_ring *g = &r->ring[RAW_EVT];
 	unsigned flags = r->layout->flags;
 	uint32_t id = RAW_N, len = 0;

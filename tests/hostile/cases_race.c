@@ -65,7 +65,7 @@ static void flip_pause(struct flip *f)
 static bool all_back(struct raw *r)
 {
 	const struct raw_ring *g = &r->ring[RAW_TX];
-	uint64_t end = raw_now_ms() + 10000;
+	uint64_t end = raw_now_ms() + RAW_PATIENCE_MS;
 
 	for (;;) {
 		raw_pump(r);
@@ -111,7 +111,7 @@ static void offer_flipping_place(struct raw *r, unsigned word, uint32_t a, uint3
 		const uint16_t at = g->at;
 		const bool last_wrap = g->wrap ^ (at + 2u >= RAW_N);
 		const uint32_t *last = (uint32_t *)(void *)&raw_place(g, at + 2)->len;
-		uint64_t end = raw_now_ms() + 10000;
+		uint64_t end = raw_now_ms() + RAW_PATIENCE_MS;
 
 		if (word == 3) { /* there are the id and the marks of this lap too */
 			f.a = a ^ ((uint32_t)raw_avail_marks(g) << 16 | D0);

@@ -90,7 +90,7 @@ static void ring_as_buffer(struct raw *r, const struct host_case *c)
  * it. */
 static void rx_crumbs(struct raw *r, const struct host_case *c)
 {
-	uint64_t end = raw_now_ms() + 10000;
+	uint64_t end = raw_now_ms() + RAW_PATIENCE_MS;
 	uint32_t mark, id = RAW_N, len = 0;
 	struct vsock_hdr h;
 

@@ -25,7 +25,7 @@ static uint32_t last_back(struct raw *r, unsigned n, unsigned places, unsigned l
 	struct raw_ring *g = &r->ring[RAW_TX];
 	const unsigned at = (g->at + places - last) % RAW_N;
 	bool wrap = g->wrap ^ (g->at + places - last >= RAW_N);
-	uint64_t end = raw_now_ms() + 10000, w;
+	uint64_t end = raw_now_ms() + RAW_PATIENCE_MS, w;
 
 	raw_kick(r, RAW_TX);
 	do {

@@ -246,6 +246,8 @@ bool raw_echo(struct raw *r, const void *data, uint32_t len);
 /* Everything sent before has been dealt with. False: the queue is dead. */
 bool raw_sync(struct raw *r);
 
+/* Far more than anything takes; only a failure waits that long. */
+#define RAW_PATIENCE_MS 60000u
 uint64_t raw_now_ms(void);
 
 #endif

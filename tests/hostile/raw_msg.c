@@ -51,7 +51,7 @@ void raw_init(struct raw *r)
 bool raw_dial(struct raw *r, const char *path, uint64_t cid, unsigned flags)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	struct timeval tv = {.tv_sec = 10};
+	struct timeval tv = {.tv_sec = RAW_PATIENCE_MS / 1000};
 
 	raw_init(r);
 	r->cid = cid;
@@ -299,7 +299,7 @@ bool raw_start(struct raw *r)
 bool raw_open(struct raw *r, const char *path, uint64_t cid, unsigned flags)
 {
 	/* The backend refuses a frontend while it has not noticed that the last one has gone. */
-	for (uint64_t end = raw_now_ms() + 10000; raw_now_ms() < end;) {
+	for (uint64_t end = raw_now_ms() + RAW_PATIENCE_MS; raw_now_ms() < end;) {
 		if (raw_dial(r, path, cid, flags) && raw_handshake(r))
 			return raw_start(r);
 		raw_close(r);

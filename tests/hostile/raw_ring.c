@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#define WAIT_MS	  10000u /* far more than anything here takes; only a failure waits that long */
 #define SYNC_PORT 9u	 /* nobody listens there: every REQUEST is answered by RST */
 
 void raw_desc_at(const struct raw *r, struct vring_desc *d, uint64_t gpa, uint32_t len,
@@ -125,7 +124,7 @@ void raw_pump(struct raw *r)
 bool raw_settle(struct raw *r)
 {
 	const struct raw_ring *tx = &r->ring[RAW_TX];
-	uint64_t end = raw_now_ms() + WAIT_MS;
+	uint64_t end = raw_now_ms() + RAW_PATIENCE_MS;
 
 	while (tx->used_seen != tx->avail_idx) {
 		if (raw_now_ms() > end || (r->alive && !r->alive()))
@@ -146,7 +145,7 @@ int raw_tx_free(struct raw *r)
 			if (!r->tx_busy[i])
 				return (int)i;
 		if (!end)
-			end = raw_now_ms() + WAIT_MS;
+			end = raw_now_ms() + RAW_PATIENCE_MS;
 		if (raw_now_ms() > end)
 			return -1;
 		testbed_idle();
@@ -228,7 +227,7 @@ static const struct raw_pkt *wait_for(struct raw *r, uint32_t mark, unsigned op,
 const struct raw_pkt *raw_wait(struct raw *r, uint32_t mark, unsigned op, uint32_t sport,
 			       uint32_t dport)
 {
-	return wait_for(r, mark, op, sport, dport, WAIT_MS);
+	return wait_for(r, mark, op, sport, dport, RAW_PATIENCE_MS);
 }
 
 bool raw_connect(struct raw *r, uint32_t sport, uint32_t dport, unsigned type)
@@ -284,7 +283,7 @@ bool raw_sync(struct raw *r)
 	for (unsigned tries = 0; tries < 10; tries++)
 		if (!raw_pkt_as(r, &h, NULL, 0))
 			return false;
-		else if (wait_for(r, mark, VSOCK_OP_RST, port, SYNC_PORT, WAIT_MS / 10))
+		else if (wait_for(r, mark, VSOCK_OP_RST, port, SYNC_PORT, RAW_PATIENCE_MS / 10))
 			return true;
 		else if (r->alive && !r->alive())
 			return false;

@@ -227,7 +227,7 @@ static void works(const struct vmm *v)
 		raw_connect(&R, 0, v->type == VSOCK_TYPE_STREAM ? PORT_ECHO : PORT_SEQ, v->type));
 	assert_true(raw_echo(&R, "from such a guest", 17));
 	testbed_connect(77);
-	for (uint64_t end = raw_now_ms() + 10000; raw_now_ms() < end; testbed_idle()) {
+	for (uint64_t end = raw_now_ms() + RAW_PATIENCE_MS; raw_now_ms() < end; testbed_idle()) {
 		raw_pump(&R);
 		for (at = mark; at != R.npkts && R.log[at % RAW_LOG].h.op != VSOCK_OP_REQUEST;)
 			at++;

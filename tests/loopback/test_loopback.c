@@ -293,11 +293,19 @@ static void transfer(const struct shape *s, struct disturber *by)
 		__atomic_store_n(&by->stop, 1, __ATOMIC_RELEASE);
 		pthread_join(d, NULL);
 		assert_int_equal(by->failed, 0);
-		assert_int_not_equal(by->done, 0);
 	}
 	check_clean(guest);
 	check_clean(host);
 	close_both();
+}
+
+/* On a busy machine the thread may get no CPU before the transfer is over: then another one. */
+static void disturbed(const struct shape *s, struct disturber *by)
+{
+	do {
+		by->stop = 0;
+		transfer(s, by);
+	} while (!by->done);
 }
 
 #define KIB 1024u
@@ -387,7 +395,7 @@ static void test_live_memory_change(void **state)
 	struct disturber by = {.pause = false};
 
 	(void)state;
-	transfer(&s, &by);
+	disturbed(&s, &by);
 }
 
 /* The guest is paused again and again while its queues carry data: nobody notices. */
@@ -395,7 +403,7 @@ static void test_pauses_under_traffic(void **state)
 {
 	struct disturber by = {.pause = true};
 
-	transfer(*state, &by);
+	disturbed(*state, &by);
 }
 
 /* Everything of one connection, at a pause of the guest. */

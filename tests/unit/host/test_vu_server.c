@@ -177,7 +177,7 @@ static int teardown(void **state)
 static int dial(const struct device *d)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	struct timeval limit = {.tv_sec = 20};
+	struct timeval limit = {.tv_sec = 60};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", d->path);
