@@ -146,7 +146,7 @@ int raw_tx_free(struct raw *r)
 				return (int)i;
 		if (!end)
 			end = raw_now_ms() + RAW_PATIENCE_MS;
-		if (raw_now_ms() > end)
+		if (raw_now_ms() > end || (r->alive && !r->alive()))
 			return -1;
 		testbed_idle();
 	}
