@@ -122,6 +122,8 @@ static void begun_anew_secretly(void)
 
 /* ---- stop and start ---- */
 
+/* What has arrived is looked at after start(): a driver that posts buffers meanwhile does not go on
+ * with these rings, and the device sees that after 200 ms. */
 static void stop(void)
 {
 	for (uint32_t i = 0; i < 2; i++) {
@@ -130,7 +132,6 @@ static void stop(void)
 		assert_int_equal(raw_query(&A, REQ_GET_VRING_BASE, s, 8, -1, s, 8, NULL), 8);
 		base[i] = s[1];
 	}
-	raw_pump(&A);
 }
 
 static void start(void)
@@ -171,6 +172,7 @@ static void stopped_and_started(void **state)
 	sessions = testbed_stats().sessions;
 	stop();
 	mark = raw_mark(&A);
+	usleep(300000); /* the device looks whether the rings are as they were */
 	c->meanwhile();
 	start();
 	assert_true(testbed_wait_up(true));
