@@ -97,10 +97,9 @@ static struct claim *find_new(struct guest_queue *gq, const struct claim_key *ke
 	return NULL;
 }
 
-void claimant_init(struct claimant *who, struct broker *b)
+void claimant_init(struct claimant *who, struct broker *b, void (*hear)(struct claimant *who))
 {
-	who->b = b;
-	who->n = 0;
+	*who = (struct claimant){.b = b, .hear = hear};
 	TAILQ_INIT(&who->claims);
 }
 
@@ -153,9 +152,14 @@ int claim_on_msg(struct guest_queue *gq, struct claimant *who, const struct ctrl
 	struct claim *c;
 
 	c = find_new(gq, &key);
-	if (c && c->who != who)
+	if (c && c->who != who && !no) {
+		c->who->hear(c->who);
+		c = find_new(gq, &key);
+	}
+	if (c && c->who != who && !c->who->ended)
 		return no ? 0 : -EADDRINUSE;
-	if (c && (no || !listens)) /* claimed again: its time starts anew; or withdrawn */
+	/* Claimed again: its time starts anew; or withdrawn; or of a program that has ended. */
+	if (c && (no || !listens || c->who != who))
 		drop(gq, c);
 	else if (c)
 		return 0;

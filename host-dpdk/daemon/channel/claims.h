@@ -8,8 +8,9 @@
  * Before a program connects, it announces from which port and where to, and before it listens, on
  * which port; zvsockd has no other way to know to which program a connection belongs. A claim for a
  * connection is consumed by the first REQUEST that matches, or forgotten after CLAIM_NS. A claim
- * that another program of the guest has made already is refused. A connection without a claim just
- * gets no channel.
+ * that another program of the guest has made already is refused, unless what that one has said
+ * since, or its end, is still to be read: it is heard first. A connection without a claim just gets
+ * no channel.
  *
  * The claims of a queue are in a tree, and in a list of their program, which may have CLAIMS_MAX.
  *
@@ -31,9 +32,11 @@ struct claimant {
 	struct broker *b; /* its control connection */
 	TAILQ_HEAD(, claim) claims;
 	unsigned n;
+	void (*hear)(struct claimant *who); /* reads what it has said; may do nothing */
+	bool ended;			    /* it has closed: its claims are void */
 };
 
-void claimant_init(struct claimant *who, struct broker *b);
+void claimant_init(struct claimant *who, struct broker *b, void (*hear)(struct claimant *who));
 
 /* Records or withdraws *c. 0; -EADDRINUSE: another program has that claim; -ENOSPC: @who has
  * CLAIMS_MAX; -ENOMEM. */

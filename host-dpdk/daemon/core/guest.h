@@ -46,6 +46,7 @@ struct guest_queue {
 	uint64_t program_msgs_round; /* [L] the lcore's round, and in it: messages of programs that
 				      */
 	unsigned program_msgs;	     /* [L] ... requests had read, */
+	bool hearing;		     /* [L] ... one is read because of a claim of another one, */
 	unsigned claims_gone;  /* [L] ... and claims of programs that ended: endpoint_program.c */
 	struct broker *asking; /* [L] whose request is being served; NULL: it has not said so */
 	void *shares;	       /* [L] of siblings, and their sum: relay/share.h */

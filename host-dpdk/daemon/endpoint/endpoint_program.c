@@ -20,7 +20,7 @@
  * CLAIMS_MAX claims, and parts of the guest's region, which are charged to the guest
  * (channel/region.h). In a round, the programs of a queue may have about MSGS_ROUND messages
  * processed in their turns, at most MSGS_TURN of each, and another MSGS_ROUND before connection
- * requests are served.
+ * requests are served and where one claims what another has claimed.
  */
 #include "endpoint.h"
 
@@ -204,6 +204,7 @@ static int program_wake(struct zv_conn *conn)
 }
 
 static void poll(void *arg);
+static void hear(struct claimant *who);
 
 static const struct broker_conn_ops broker_conn_program = {
 	.who = "a program of the guest",
@@ -246,7 +247,7 @@ static const char *on_hello(struct program *p, const struct hello *h)
 		GUEST_COUNT(gq, no_memory);
 		return "no memory";
 	}
-	claimant_init(&p->claims, p->b);
+	claimant_init(&p->claims, p->b, hear);
 	lcore_timer_stop(gq->lc, &p->wait);
 	p->nonce = h->nonce;
 	p->id_mask = id_mask(gq);
@@ -359,7 +360,7 @@ static unsigned take_all(struct program *p, unsigned most)
 		p->n_in -= at;
 		memmove(p->in, p->in + at, p->n_in);
 	}
-	p->conn_ended = got < 0;
+	p->conn_ended = p->claims.ended = got < 0;
 	return msgs;
 }
 
@@ -404,6 +405,21 @@ static void poll(void *arg)
 
 	if (gq->program_msgs + MSGS_TURN <= MSGS_ROUND)
 		gq->program_msgs += poll_msgs(p, MSGS_TURN);
+}
+
+/* Because of a claim of another one. What it says leads to no other that is heard: they could be
+ * very many. */
+static void hear(struct claimant *who)
+{
+	struct program *p =
+		(struct program *)(void *)((char *)who - offsetof(struct program, claims));
+	struct guest_queue *gq = p->f.owner.gq;
+
+	if (gq->hearing)
+		return;
+	gq->hearing = true;
+	poll(p);
+	gq->hearing = false;
 }
 
 /* The program's turn: it gets an equal part of MSGS_ROUND, at most MSGS_TURN. */

@@ -30,11 +30,25 @@ static struct broker *line(unsigned i)
 	return (struct broker *)(void *)&lines[i];
 }
 
+static int says(struct claimant *who, enum ctrl_claim_what what, uint32_t port);
+
+static unsigned heard;
+static enum ctrl_claim_what unread; /* of `one`, about port 5; 0: nothing */
+
+static void hear(struct claimant *who)
+{
+	heard++;
+	if (who == &one && unread)
+		assert_int_equal(says(&one, unread, 5), 0);
+	unread = 0;
+}
+
 static int begin(void **state)
 {
 	(void)state;
-	claimant_init(&one, line(0));
-	claimant_init(&other, line(1));
+	claimant_init(&one, line(0), hear);
+	claimant_init(&other, line(1), hear);
+	heard = 0;
 	return 0;
 }
 
@@ -141,6 +155,30 @@ static void a_claim_is_its_makers(void **state)
 	assert_null(comes(5));
 }
 
+/* It can be read later than what another one says, which has the port by now. */
+static void what_was_said_before_counts(void **state)
+{
+	(void)state;
+	assert_int_equal(says(&one, CTRL_CLAIM_LISTEN, 5), 0);
+	unread = CTRL_CLAIM_NO_LISTEN;
+	assert_int_equal(says(&other, CTRL_CLAIM_LISTEN, 5), 0);
+	assert_ptr_equal(claims_listener(&gq, 5, ZV_STREAM), line(1));
+	assert_int_equal(heard, 1);
+	unread = CTRL_CLAIM_LISTEN; /* now it is the second one */
+	assert_int_equal(says(&one, CTRL_CLAIM_LISTEN, 5), -EADDRINUSE);
+	assert_int_equal(says(&other, CTRL_CLAIM_NO_LISTEN, 5), 0);
+	/* Its end is all that it had to say. */
+	unread = 0;
+	assert_int_equal(says(&one, CTRL_CLAIM_LISTEN, 5), 0);
+	assert_int_equal(says(&one, CTRL_CLAIM_CONNECT, 5), 0);
+	one.ended = true;
+	assert_int_equal(says(&other, CTRL_CLAIM_LISTEN, 5), 0);
+	assert_int_equal(says(&other, CTRL_CLAIM_CONNECT, 5), 0);
+	assert_int_equal(one.n, 0);
+	assert_ptr_equal(claims_listener(&gq, 5, ZV_STREAM), line(1));
+	assert_ptr_equal(comes(5), line(1));
+}
+
 static void so_many_and_no_more(void **state)
 {
 	(void)state;
@@ -179,11 +217,9 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, finish)
 	const struct CMUnitTest tests[] = {
-		T(a_claim_is_used_up),
-		T(a_claim_is_forgotten),
-		T(a_claim_is_its_makers),
-		T(so_many_and_no_more),
-		T(old_ones_are_forgotten_piece_by_piece),
+		T(a_claim_is_used_up),	  T(a_claim_is_forgotten),
+		T(a_claim_is_its_makers), T(what_was_said_before_counts),
+		T(so_many_and_no_more),	  T(old_ones_are_forgotten_piece_by_piece),
 	};
 
 	return cmocka_run_group_tests_name("claims", tests, NULL, NULL);

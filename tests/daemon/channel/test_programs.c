@@ -204,6 +204,22 @@ static void what_is_not_claimed_is_relayed(void **state)
 	ps_end(q);
 }
 
+static void a_port_of_a_program_that_has_ended_is_anothers(void **state)
+{
+	struct ps *p = ps_new(guest, 700), *q = ps_new(guest, 701);
+
+	(void)state;
+	listens(p);
+	zf_asleep();
+	ps_claim(q, CTRL_CLAIM_CONNECT, next_port, PORT); /* so its claims are read first */
+	ps_end(p);
+	ps_claim(q, CTRL_CLAIM_LISTEN, LISTENED, 0);
+	zf_awake();
+	heard(q);
+	assert_int_equal(hs_counter("a", "claim_ignored"), 0);
+	ps_end(q);
+}
+
 static bool settled(void *arg)
 {
 	const struct zf_conn *c = arg;
@@ -512,6 +528,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		WITH_GUEST(payload_goes_through_the_channel),
 		WITH_GUEST(what_is_not_claimed_is_relayed),
+		WITH_GUEST(a_port_of_a_program_that_has_ended_is_anothers),
 		WITH_GUEST(a_late_program_gets_its_channel),
 		WITH_GUEST(who_never_maps_is_relayed),
 		WITH_GUEST(death_of_a_program_resets_its_connections),
