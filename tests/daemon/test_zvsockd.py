@@ -75,6 +75,16 @@ def check_of_a_bad_file(w):
 # ---- start and end
 
 @case
+def dpdk_without_a_directory(w):
+    """It cannot make its runtime directory, and needs none: one line about it, which is no error."""
+    d = w.up('-g', f'name=web,cid=3,socket={w.dir}/web.sock,unix={w.dir}/web.vsock', env={'RUNTIME_DIRECTORY': w.path('none/below')})
+    lines = [line for line in w.log().splitlines() if 'none/below' in line]
+    assert len(lines) == 1 and 'level=info' in lines[0] and 'XDG_RUNTIME_DIR' in lines[0], w.log()
+    assert 'dpdk: EAL' not in w.log(), w.log()
+    w.end(d)
+
+
+@case
 def starts_and_cleans_up(w):
     d = w.up('-g', f'name=web,cid=3,socket={w.dir}/web.sock,unix={w.dir}/web.vsock,socket_mode=0660',
              '-s', f'control={w.dir}/control.sock')

@@ -2,6 +2,7 @@
 """The command lines of vm.py, vmcompare.py and vmtest.py, which ./run calls with the build directory in front."""
 import argparse
 import os
+import sys
 
 
 def build_dir(path):
@@ -16,3 +17,8 @@ def parser(name, form, doc):
                                 allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('build', metavar='BUILDDIR', type=build_dir, help='where zvsock was built; ./run fills it in')
     return p
+
+
+def say(text):
+    """A line from the command that was typed: vm, vmtest or vmcompare."""
+    print(f'{os.path.splitext(os.path.basename(sys.argv[0]))[0]}: {text}', file=sys.stderr, flush=True)

@@ -4,10 +4,10 @@ import json
 import os
 import re
 import socket
-import sys
 import tempfile
 import time
 
+import cli
 import hugepages
 from procs import Failure, LIMIT, Process, Stream, until
 
@@ -61,7 +61,7 @@ def say_once(huge, text):
     """The run's output says what guests have: one line for each kind of memory."""
     if huge not in SAID:
         SAID.add(huge)
-        print(f'vmtest: a guest has {text}', file=sys.stderr)
+        cli.say(f'a guest has {text}')
 
 
 def vsock_args(path, server=False):

@@ -12,8 +12,9 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
+
+import cli
 
 MODULES = ('virtio_pci', 'virtio_console', 'vmw_vsock_virtio_transport', 'vsock_diag')
 # What a guest of our own driver needs besides.
@@ -58,7 +59,7 @@ def real_package(options):
 
 
 def download(package, options, folder):
-    print(f'vmtest: downloading {package} to {folder} (it is not installed)', file=sys.stderr)
+    cli.say(f'downloading {package} to {folder} (it is not installed)')
     done = call('apt-get', '-q', *options, 'download', package, cwd=folder)
     debs = [n for n in os.listdir(folder) if n.startswith(package + '_') and n.endswith('.deb')]
     if done.returncode or not debs:

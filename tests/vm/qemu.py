@@ -10,9 +10,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 
+import cli
 from image import Missing, call
 
 DEVICE = 'vhost-user-test-device-pci'
@@ -114,8 +114,7 @@ def fetch(vmdir):
     where = folder_of(vmdir)
     if os.path.exists(where):
         return find(vmdir, 'qemu-system-x86_64')
-    print(f'vmtest: downloading {PACKAGE} of trixie-backports, 38 MB, to {where} (it is not installed)',
-          file=sys.stderr)
+    cli.say(f'downloading {PACKAGE} of trixie-backports, 38 MB, to {where} (it is not installed)')
     os.makedirs(vmdir, exist_ok=True)
     folder = tempfile.mkdtemp(prefix='qemu-', dir=vmdir)
     try:

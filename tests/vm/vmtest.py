@@ -84,7 +84,7 @@ def one(bench, scenario, tell=say):
 
 
 def misused(text):
-    print(f'vmtest: {text}', file=sys.stderr)
+    cli.say(text)
     sys.exit(2)
 
 

@@ -14,7 +14,9 @@
  *
  * EAL and rte_vhost log to a stdio stream. Ours passes each line to zv_log(), prefixed by the name
  * of the frontend that it is about, since a frontend can cause any number of lines. Messages below
- * "notice" (rte_vhost has several for every protocol message) are not even formatted.
+ * "notice" (rte_vhost has several for every protocol message) are not even formatted. What EAL says
+ * while it starts is held back until it is known whether it did: an error about its directory means
+ * nothing here, as no file is to be put there.
  */
 #include "eal.h"
 
@@ -93,6 +95,64 @@ static void log_one(enum zv_log_level level, const char *line, size_t len)
 	zv_log(level, "%sdpdk: %.*s", name, (int)len, line);
 }
 
+/* Lines from EAL's start. */
+static struct {
+	pthread_mutex_t lock;
+	bool on;
+	unsigned n;
+	struct {
+		enum zv_log_level level;
+		char text[240];
+	} line[16];
+} held = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* False: it is to be logged now. What finds no room is. */
+static bool hold(enum zv_log_level level, const char *line, size_t len)
+{
+	bool room;
+
+	pthread_mutex_lock(&held.lock);
+	room = held.on && held.n < sizeof(held.line) / sizeof(held.line[0]);
+	if (room) {
+		held.line[held.n].level = level;
+		(void)snprintf(held.line[held.n].text, sizeof(held.line[0].text), "%.*s", (int)len,
+			       line);
+		held.n++;
+	}
+	pthread_mutex_unlock(&held.lock);
+	return room;
+}
+
+static void hold_begin(void)
+{
+	pthread_mutex_lock(&held.lock);
+	held.on = true;
+	held.n = 0;
+	pthread_mutex_unlock(&held.lock);
+}
+
+/* @started: EAL did, so its lines are details. */
+static void hold_end(bool started)
+{
+	const char *first = "";
+
+	pthread_mutex_lock(&held.lock);
+	held.on = false;
+	pthread_mutex_unlock(&held.lock);
+	/* From here on they are only ours. */
+	for (unsigned i = 0; i < held.n; i++) {
+		if (!*first && held.line[i].level == ZV_LOG_ERR)
+			first = held.line[i].text;
+		log_one(started ? ZV_LOG_DEBUG : held.line[i].level, held.line[i].text,
+			strlen(held.line[i].text));
+	}
+	if (started && !*rte_eal_get_runtime_dir())
+		zv_log(ZV_LOG_INFO,
+		       "DPDK has no directory of its own, and needs none here (%s); "
+		       "XDG_RUNTIME_DIR, or RUNTIME_DIRECTORY, names another place for it",
+		       first);
+}
+
 /* EAL flushes after each message, so what arrives is one message, perhaps of several lines. */
 static ssize_t log_write(void *cookie, const char *buf, size_t size)
 {
@@ -102,7 +162,7 @@ static ssize_t log_write(void *cookie, const char *buf, size_t size)
 	for (size_t i = 0, start = 0; i <= size; i++) {
 		if (i < size && buf[i] != '\n')
 			continue;
-		if (i > start)
+		if (i > start && !hold(level, buf + start, i - start))
 			log_one(level, buf + start, i - start);
 		start = i + 1;
 	}
@@ -166,7 +226,9 @@ static int init(void)
 	fd_list_take(&fds);
 	(void)sigfillset(&all); /* EAL's threads inherit it: signals are the application's */
 	(void)pthread_sigmask(SIG_SETMASK, &all, &mask);
+	hold_begin();
 	ret = rte_eal_init(argc, argv);
+	hold_end(ret >= 0);
 	(void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	fd_list_mark_new(&fds, NULL);
 	(void)pthread_setaffinity_np(pthread_self(), sizeof(before), &before);

@@ -46,23 +46,51 @@ static char *quote_comma(const char *path)
 	return out;
 }
 
-#define MIB (1ull << 20)
+#define MIB	       (1ull << 20)
+#define MEMORY_MIB_MAX (1u << 30) /* 1024T */
 
-/* Size in MiB, rounded up, of "512", "512M" or "2G" as QEMU reads it. Exits if it is not a size. */
-static uint64_t mib_of(const char *size)
+/* MiB of a unit of QEMU's; 0: it has no such unit. */
+static double unit_mib(char unit)
 {
-	static const char units[] = "KMGT";
-	char *end;
-	uint64_t n = strtoull(size, &end, 10);
-	const char *unit = *end ? strchr(units, *end & ~0x20) : "M";
+	switch (unit) {
+	case 'k':
+	case 'K':
+		return 1.0 / 1024;
+	case 0:
+	case 'm':
+	case 'M':
+		return 1;
+	case 'g':
+	case 'G':
+		return 1024;
+	case 't':
+	case 'T':
+		return 1024 * 1024;
+	default:
+		return 0;
+	}
+}
 
-	if (end == size || *size == '-' || !unit || (*end && end[1]) || n > UINT32_MAX)
-		ctl_die(CTL_USAGE, "--memory=%s is no size; write 512M or 2G", size);
-	if (*unit == 'K')
-		return (n + 1023) / 1024;
-	for (; *unit != 'M'; unit--)
-		n *= 1024;
-	return n;
+/*
+ * MiB of "512", "512M" or "1.5g"; exits if it is no size. Of a bare number QEMU's -m makes MiB and
+ * a memory backend bytes, and the latter has to be whole pages: both are given what is read here.
+ */
+static uint64_t memory_mib(const struct ctl *c)
+{
+	const char *size = c->memory ? c->memory : "512M";
+	size_t digits = strspn(size, "0123456789.");
+	char *end = NULL;
+	double mib = digits ? strtod(size, &end) * unit_mib(size[digits]) : 0;
+
+	if (!(mib >= 1 && mib <= MEMORY_MIB_MAX) || mib != (double)(uint64_t)mib ||
+	    end != size + digits || (size[digits] && size[digits + 1]))
+		ctl_die(CTL_USAGE,
+			"--memory=%s is no size; write 512M or 2G (whole MiB, in K, M, G or T)",
+			size);
+	if (c->hugepages && (uint64_t)mib % 2)
+		ctl_die(CTL_USAGE, "--memory=%s: with --hugepages it has to be a multiple of 2M",
+			size);
+	return (uint64_t)mib;
 }
 
 /* @region: the VM's, as "guests" shows it; NULL: it has none. */
@@ -71,9 +99,8 @@ static bool is_kind(const json_t *region, const char *kind)
 	return region && strcmp(json_string_value(json_object_get(region, "kind")), kind) == 0;
 }
 
-static void add_memory(const struct ctl *c, json_t *args, const json_t *region)
+static void add_memory(const struct ctl *c, json_t *args, const json_t *region, uint64_t size)
 {
-	const char *size = c->memory ? c->memory : "512M";
 	/* VIRTIO shared memory comes from the daemon, with the vsock device. */
 	uint64_t share =
 		is_kind(region, "virtio")
@@ -84,11 +111,11 @@ static void add_memory(const struct ctl *c, json_t *args, const json_t *region)
 	/* The backend maps the guest's memory, so it must be shared. */
 	add(args, "-m");
 	if (nvdimm)
-		add(args, "%s,slots=1,maxmem=%" PRIu64 "M", size, mib_of(size) + share);
+		add(args, "%" PRIu64 "M,slots=1,maxmem=%" PRIu64 "M", size, size + share);
 	else
-		add(args, "%s", size);
+		add(args, "%" PRIu64 "M", size);
 	add(args, "-object");
-	add(args, "memory-backend-memfd,id=zvmem,size=%s,share=on%s", size,
+	add(args, "memory-backend-memfd,id=zvmem,size=%" PRIu64 "M,share=on%s", size,
 	    c->hugepages ? ",hugetlb=on,hugetlbsize=2M" : "");
 	add(args, "-machine");
 	add(args, "memory-backend=zvmem%s", nvdimm ? ",nvdimm=on" : "");
@@ -159,6 +186,7 @@ static void print_word(const char *w)
 
 int ctl_qemu_args(struct ctl *c)
 {
+	uint64_t memory = memory_mib(c); /* before the daemon is asked: wrong use is told first */
 	json_t *answer = ctl_ask(c, "guests"), *guest, *args = json_array(), *arg;
 	size_t i, n;
 
@@ -169,7 +197,7 @@ int ctl_qemu_args(struct ctl *c)
 			"%s is a device that zvsockd drives in this guest; QEMU's arguments are "
 			"what the zvsockd of its host prints",
 			json_string_value(json_object_get(guest, "name")));
-	add_memory(c, args, json_object_get(guest, "region"));
+	add_memory(c, args, json_object_get(guest, "region"), memory);
 	for (i = 0; i < n; i++)
 		add_device(c, args, guest, (unsigned)i);
 	if (n == 1 && !is_generic(c, guest, 0) &&

@@ -24,7 +24,7 @@ static const struct argp_option options[] = {
 	{"count", OPT_COUNT, "N", 0, "end after N packets", 2},
 	{"duration", OPT_DURATION, "SECONDS", 0, "end after this time", 2},
 	{0, 0, 0, 0, "qemu-args:", 3},
-	{"memory", OPT_MEMORY, "SIZE", 0, "memory of the guest, as QEMU's -m takes it (512M)", 3},
+	{"memory", OPT_MEMORY, "SIZE", 0, "memory of the guest in whole MiB, such as 2G (512M)", 3},
 	{"hugepages", OPT_HUGEPAGES, 0, 0, "guest memory in hugepages of 2 MiB", 3},
 	{"multi-queue", OPT_MQ, 0, 0, "a device that has all queue pairs (QEMU 10.2 and later)", 3},
 	{0, 0, 0, 0, "connect:", 4},
