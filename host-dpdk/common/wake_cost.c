@@ -53,24 +53,48 @@ static bool charge(struct wake_limit *l, uint64_t ns)
 	return used_up(is, now);
 }
 
-bool wake_cost_note(struct wake_cost *c, struct wake_limit *l, uint64_t took)
+/* What was slow and free takes WAKE_FREE_PART times as long before the next. */
+static void defer(uint64_t *when, uint64_t took)
 {
-	uint64_t usual;
+	uint64_t now = now_ns(), was = __atomic_load_n(when, __ATOMIC_RELAXED), is;
 
-	if (c->fast == WAKE_MEASURED) { /* by the clock: was it the CPU? The next ones tell. */
+	if (took > WAKE_FREE_NS)
+		took = WAKE_FREE_NS;
+	do
+		is = (was > now ? was : now) + took * WAKE_FREE_PART;
+	while (!__atomic_compare_exchange_n(when, &was, is, true, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED));
+}
+
+static void end_measuring(struct wake_limit *l)
+{
+	uint64_t until = __atomic_load_n(&l->measured_until, __ATOMIC_RELAXED);
+
+	/* Not if another thread has just set it anew. */
+	if (until && until <= now_ns())
+		(void)__atomic_compare_exchange_n(&l->measured_until, &until, 0, false,
+						  __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+bool wake_cost_note(struct wake_cost *c, struct wake_limit *l, uint64_t took, bool cpu)
+{
+	if (!cpu) { /* was it the CPU? The next ones tell. */
 		c->fast = 0;
+		defer(&l->measured_until, took);
 		return false;
 	}
-	usual = usual_ns(took);
-	if (took <= usual) {
-		if (++c->fast == WAKE_MEASURED)
+	end_measuring(l);
+	if (took <= usual_ns(took)) {
+		if (c->fast < WAKE_MEASURED && ++c->fast == WAKE_MEASURED)
 			c->pardon = true;
 		return false;
 	}
 	c->fast = 0;
-	if (c->pardon) {
+	if (c->pardon && __atomic_load_n(&l->free_from, __ATOMIC_RELAXED) <= now_ns()) {
 		c->pardon = false;
+		defer(&l->free_from, took);
 		return false;
 	}
+	c->pardon = false;
 	return charge(l, took);
 }

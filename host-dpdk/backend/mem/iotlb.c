@@ -118,13 +118,13 @@ static enum sent send_miss(struct iotlb *t, struct iova page, uint8_t perm)
 		.payload.iotlb = {
 			.iova = page.v, .size = IOTLB_PAGE, .perm = perm, .type = VU_IOTLB_MISS}};
 	ssize_t n = (ssize_t)vu_msg_len(&m), sent;
-	uint64_t start;
+	struct wake_start start;
 
 	if (t->fd < 0)
 		return SENT_NO;
 	if (wake_limit_over(&t->wakes))
 		return SENT_NEVER;
-	start = wake_clock(&t->cost);
+	start = wake_cost_begin(&t->cost, &t->wakes);
 	sent = send(t->fd, &m, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)wake_cost_end(&t->cost, &t->wakes, start);
 	return sent == n ? SENT : SENT_NO;

@@ -79,12 +79,12 @@ static bool send_call(struct vhost_call *c)
 
 bool vhost_call_send(struct vhost_call *c)
 {
-	uint64_t start;
+	struct wake_start start;
 	bool sent;
 
 	if (c->fd < 0 || vhost_call_blocks(c))
 		return false;
-	start = wake_clock(&c->cost);
+	start = wake_cost_begin(&c->cost, c->limit);
 	sent = send_call(c);
 	if (__builtin_expect(wake_cost_end(&c->cost, c->limit, start), 0))
 		__atomic_store_n(&c->slow, true, __ATOMIC_RELAXED);
