@@ -165,6 +165,7 @@ static void drop_oldest(struct iotlb *t)
 static int ask(struct iotlb *t, struct iova a, uint8_t perm)
 {
 	struct iova page = {a.v & ~(uint64_t)(IOTLB_PAGE - 1)};
+	bool others = true; /* another ring may wait for the same page */
 	int ret = -EAGAIN;
 	unsigned i = 0;
 
@@ -176,6 +177,7 @@ static int ask(struct iotlb *t, struct iova a, uint8_t perm)
 		if (t->nasked == IOTLB_ASKED)
 			drop_oldest(t);
 		if (t->nasked < IOTLB_ASKED) {
+			others = false;
 			i = t->nasked++;
 			t->asked[i].page = page;
 			t->asked[i].perm = perm;
@@ -187,7 +189,8 @@ static int ask(struct iotlb *t, struct iova a, uint8_t perm)
 
 		t->asked[i].sent = sent == SENT;
 		if (sent == SENT_NEVER) {
-			drop_question(t, i);
+			if (!others)
+				drop_question(t, i);
 			ret = -EFAULT;
 		}
 	}

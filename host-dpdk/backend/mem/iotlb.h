@@ -18,7 +18,8 @@
  *
  * A frontend that has made sending slow (wake_cost.h) is sent nothing for a while. What is not
  * known then counts as not mapped, and breaks the ring: a request that is not sent has no answer,
- * after which the ring would try again.
+ * after which the ring would try again. A request that was there before stays, because another ring
+ * waits for its answer.
  *
  * The table is bounded (IOTLB_MAX). A guest that uses more translations at a time loses all of them
  * at the bound, and they are requested again: that is slow for this guest only.

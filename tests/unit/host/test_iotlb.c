@@ -122,21 +122,35 @@ static void changes_are_counted(void **state)
 	assert_true(t.io.changes > before);
 }
 
+/* The channel takes no more questions. */
+static void fill(void)
+{
+	static const char junk[4096];
+
+	while (send(chan[0], junk, sizeof(junk), MSG_DONTWAIT) > 0)
+		;
+	while (send(chan[0], junk, 1, MSG_DONTWAIT) > 0)
+		;
+}
+
+static void empty(void)
+{
+	char junk[4096];
+
+	while (recv(chan[1], junk, sizeof(junk), 0) > 0)
+		;
+}
+
 /* Nobody may be left without an answer because a question was lost. */
 static void questions_wait_for_room(void **state)
 {
 	uint64_t len = 1, uva;
 	uint8_t perm;
-	char junk[4096] = {0};
 
 	(void)state;
-	while (send(chan[0], junk, sizeof(junk), MSG_DONTWAIT) > 0)
-		;
-	while (send(chan[0], junk, 1, MSG_DONTWAIT) > 0)
-		;
+	fill();
 	assert_int_equal(look(page(9).v, false, &len, &uva), -EAGAIN);
-	while (recv(chan[1], junk, sizeof(junk), 0) > 0)
-		;
+	empty();
 	iotlb_ask_again(&t);
 	assert_int_equal(question(&perm), 9);
 	iotlb_ask_again(&t);
@@ -193,16 +207,11 @@ static void unsent_questions_are_not_waited_for(void **state)
 {
 	uint64_t len = 1, uva;
 	uint8_t perm;
-	char junk[4096] = {0};
 
 	(void)state;
-	while (send(chan[0], junk, sizeof(junk), MSG_DONTWAIT) > 0)
-		;
-	while (send(chan[0], junk, 1, MSG_DONTWAIT) > 0)
-		;
+	fill();
 	assert_int_equal(look(page(9).v, false, &len, &uva), -EAGAIN);
-	while (recv(chan[1], junk, sizeof(junk), 0) > 0)
-		;
+	empty();
 	t.wakes.refilled = UINT64_MAX / 2; /* in some hundred years */
 	iotlb_ask_again(&t);
 	assert_int_equal(question(&perm), -1);
@@ -210,6 +219,27 @@ static void unsent_questions_are_not_waited_for(void **state)
 	t.wakes = (struct wake_limit){0};
 	assert_int_equal(look(page(9).v, false, &len, &uva), -EAGAIN);
 	assert_int_equal(question(&perm), 9);
+}
+
+/* One ring waits; another that asks for the same page when nothing may be sent is broken. The first
+ * one's question is sent with the next that may be. */
+static void a_question_of_another_ring_stays(void **state)
+{
+	uint64_t len = 1, uva;
+	uint8_t perm;
+
+	(void)state;
+	fill();
+	assert_int_equal(look(page(9).v, false, &len, &uva), -EAGAIN);
+	empty();
+	t.wakes.refilled = UINT64_MAX / 2;
+	assert_int_equal(look(page(9).v, false, &len, &uva), -EFAULT);
+	assert_int_equal(look(page(10).v, false, &len, &uva), -EFAULT);
+	t.wakes = (struct wake_limit){0};
+	assert_int_equal(look(page(11).v, false, &len, &uva), -EAGAIN);
+	assert_int_equal(question(&perm), 9);
+	assert_int_equal(question(&perm), 11);
+	assert_int_equal(question(&perm), -1);
 }
 
 /* What was never sent makes no room: nobody else would ask for it. */
@@ -349,6 +379,7 @@ int main(void)
 		T(unsent_questions_stay),
 		T(slow_questions_end),
 		T(unsent_questions_are_not_waited_for),
+		T(a_question_of_another_ring_stays),
 		T(another_channel_is_asked_anew),
 		T(table_is_bounded),
 		T(ends_of_the_address_space),
