@@ -27,6 +27,11 @@ static const char conf[] = "af_vsock = @\n"
 			   "socket = @a.sock\n"
 			   "unix = @a.vsock\n"
 			   "builtin = echo:7\n";
+static const char conf_of_one[] = "af_vsock = @\n"
+				  "max_fds = 1\n"
+				  "[guest a]\n"
+				  "cid = 3\n"
+				  "socket = @a.sock\n";
 
 /* The CID of the peer, and the own one, as programs see them. */
 static uint32_t peer_cid(void)
@@ -39,15 +44,26 @@ static uint32_t own_cid(void)
 	return zf_exchanged() ? 3 : ZV_CID_HOST;
 }
 
-static int up(void **state)
+static int up_with(const char *text)
 {
-	(void)state;
 	zf_keep_log = true;
-	if (!zf_start(program, conf, 1))
+	if (!zf_start(program, text, 1))
 		return -1;
 	dev = zf_guest(0, "a.sock", 1);
 	/* DIR/ask is there before guests and devices are. */
 	return dev && zf_logged("zvsockd .* is up") ? 0 : -1;
+}
+
+static int up(void **state)
+{
+	(void)state;
+	return up_with(conf);
+}
+
+static int up_for_one(void **state)
+{
+	(void)state;
+	return up_with(conf_of_one);
 }
 
 static int down(void **state)
@@ -409,6 +425,36 @@ static void nonblocking_connect_is_refused(void **state)
 	close(ask);
 }
 
+/* connect(2) fails, and does not end what it had reported as a connection. */
+static void without_a_descriptor_there_is_no_connection(void **state)
+{
+	int ask = ds_ask(), fd, other;
+	struct zf_conn *c;
+	char byte;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) /* what is refused keeps none */
+		assert_int_equal(ds_connect(ask, SOCK_STREAM, peer_cid(), 81), -ECONNRESET);
+	assert_int_equal(zv_listen(dev, 80, ZV_STREAM, 0), 0);
+	fd = ds_connect(ask, SOCK_STREAM, peer_cid(), 80);
+	assert_true(fd >= 0);
+	c = zf_accept(dev, 80);
+	assert_non_null(c);
+	assert_int_equal(ds_connect(ask, SOCK_STREAM, peer_cid(), 80), -ENOBUFS);
+	assert_true(zf_logged("its connections hold 1 descriptors.*raise max_fds"));
+	talk(fd, c, SOCK_STREAM);
+	close(fd);
+	assert_int_equal(zf_recv(c, &byte, 1, NULL), 0);
+	zf_close(c);
+	for (int i = 0; (other = ds_connect(ask, SOCK_STREAM, peer_cid(), 80)) == -ENOBUFS; i++) {
+		assert_true(i < 10000); /* it is closed by now or soon */
+		(void)usleep(1000);
+	}
+	assert_true(other >= 0);
+	close(other);
+	close(ask);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -427,6 +473,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(programs_reach_each_other, up, down),
 		cmocka_unit_test_setup_teardown(nonblocking_connect_succeeds, up, down),
 		cmocka_unit_test_setup_teardown(nonblocking_connect_is_refused, up, down),
+		cmocka_unit_test_setup_teardown(without_a_descriptor_there_is_no_connection,
+						up_for_one, down),
 	};
 
 	if (argc < 2)

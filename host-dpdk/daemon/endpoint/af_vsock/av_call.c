@@ -235,6 +235,8 @@ static void answer_connect(struct av_call *c, int err)
 		av_refuse(&m, err, "CID %u, port %u: %s", c->label.remote.cid, c->label.remote.port,
 			  err == -ECONNRESET  ? "nobody listens there"
 			  : err == -ENODEV    ? "the guest is not running"
+			  : err == -ENOBUFS   ? "the guest's connections have all descriptors or "
+						"ports that they may"
 			  : err == -ETIMEDOUT ? "no answer within the time for it"
 					      : zv_strerror(err));
 		av_call_forget(c);

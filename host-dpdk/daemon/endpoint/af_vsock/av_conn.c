@@ -22,6 +22,7 @@ struct av_conn {
 	uint32_t messages;
 	uint8_t queues_tried;
 	bool up;
+	bool has_place; /* among the guest's descriptors, for the program's socket */
 };
 
 static struct av_conn *conn_of(struct conn_owner *o)
@@ -90,9 +91,17 @@ static void detach_call(struct av_conn *a)
 
 /* ---- before the relay ---- */
 
+static void give_place_back(struct av_conn *a)
+{
+	if (a->has_place)
+		guest_fd_put(a->r.f.owner.gq);
+	a->has_place = false;
+}
+
 /* Ends it without a report to home. */
 static void conn_end(struct av_conn *a)
 {
+	give_place_back(a);
 	detach_call(a);
 	relay_abort(&a->r);
 }
@@ -119,6 +128,7 @@ static void conn_fail(struct av_conn *a, int err, bool started)
 
 	if (n.err == -ENODEV && cfg_roles[guest_cfg(a->r.f.owner.gq->guest)->role].attached)
 		n.err = -ECONNRESET; /* an application that is about to be removed */
+	give_place_back(a);	     /* whoever hears of it may connect again at once */
 	if (a->call)
 		report_to_home(&n);
 	if (!a->up)
@@ -211,10 +221,17 @@ static void conn_connect(struct av_conn *a)
 void av_conn_begin(struct av_call *c)
 {
 	bool seq = c->label.sock_type == SOCK_SEQPACKET;
-	struct av_conn *a = calloc(1, sizeof(*a));
+	struct av_conn *a;
 
 	GUEST_COUNT(c->gq, host_accepted);
+	if (!guest_fd_get(c->gq)) {
+		GUEST_COUNT(c->gq, host_refused);
+		report_to_home(&(struct report){c, false, -ENOBUFS, 0});
+		return;
+	}
+	a = calloc(1, sizeof(*a));
 	if (!a) {
+		guest_fd_put(c->gq);
 		GUEST_COUNT(c->gq, no_memory);
 		report_to_home(&(struct report){c, false, -ENOMEM, 0});
 		return;
@@ -223,6 +240,7 @@ void av_conn_begin(struct av_call *c)
 	relay_is_af_vsock(&a->r);
 	a->r.f.owner.event = conn_event;
 	a->r.f.owner.abort = conn_abort;
+	a->has_place = true;
 	a->call = c;
 	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
 	c->conn = a;
@@ -292,23 +310,21 @@ static void filling_event(struct conn_owner *o, const struct zv_event *ev)
 void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
 {
 	struct av_conn *a = c->conn;
-	struct guest_queue *gq = a ? a->r.f.owner.gq : NULL;
 
-	if (!a || !guest_fd_get(gq)) {
-		if (a)
-			conn_end(a);
+	if (!a) {
 		/* Nothing has been read from the socket, so descriptors that the program has sent
 		 * may be queued in it. */
 		(void)shutdown(fd, SHUT_RDWR);
 		av_discard_late(c->lc, fd, c->label.sock_type == SOCK_STREAM, c->cred.uid);
 		return;
 	}
-	fds_put(); /* counted for the guest from now on */
+	a->has_place = false; /* the socket has it from now on */
+	fds_put();
 	av_named_give(c->named, &a->r);
 	c->named = NULL;
 	detach_call(a);
 	a->r.fd = fd;
-	if (gq->guest->closer)
+	if (a->r.f.owner.gq->guest->closer)
 		relay_expect_passed(&a->r);
 	a->bytes = bytes;
 	a->messages = messages;
