@@ -175,7 +175,7 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 	case CLIENT_BELLS:
 	case CLIENT_BELL:
 	case CLIENT_RING:
-		fd = app_bells(a->guest, a->cred.uid, m);
+		fd = app_bells(a->guest, a->cred.uid, &a->no_bells, m);
 	}
 	ok = app_answer(a->fd, m, fd);
 	if (!ok && errno == ETOOMANYREFS) { /* our user has too many in transit elsewhere */

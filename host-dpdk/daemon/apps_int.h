@@ -22,6 +22,7 @@ struct app {
 	uint64_t since_ms;     /* when it connected */
 	struct cfg_guest *cfg; /* NULL: not attached */
 	struct guest *guest;   /* NULL: not attached */
+	bool no_bells;	       /* it has got none, which is in the log */
 };
 
 struct apps {

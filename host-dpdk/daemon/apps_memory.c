@@ -3,6 +3,7 @@
 
 #include "channel/bells.h"
 #include "channel/reach.h"
+#include "core/log.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -75,7 +76,22 @@ int app_region(const struct guest *app, struct client_msg *m)
 	return fd < 0 ? -1 : fd;
 }
 
-int app_bells(const struct guest *app, uid_t uid, struct client_msg *m)
+/* Once: for each queue it is the same. */
+static void log_no_bells(const struct guest *app, uid_t uid, int err, bool *logged)
+{
+	if (!*logged)
+		log_line(
+			ZV_LOG_WARN, app->name,
+			"an application of uid %u gets no bells, and is woken by zvsockd, which is "
+			"slower: %s",
+			(unsigned)uid,
+			err == -EBUSY ? "too many eventfds of applications that have gone wait to "
+					"be closed; it helps to start it again later"
+				      : zv_strerror(err));
+	*logged = true;
+}
+
+int app_bells(const struct guest *app, uid_t uid, bool *logged, struct client_msg *m)
 {
 	struct region *own = app ? reach_own() : NULL;
 	int fd = -ENOENT;
@@ -89,6 +105,8 @@ int app_bells(const struct guest *app, uid_t uid, struct client_msg *m)
 	else if (own && m->type == CLIENT_BELL && m->queues < app->n_queues)
 		fd = bells_page(app->serial, m->queues, uid, &m->page, &m->offset);
 	region_put(own);
+	if (fd < 0 && fd != -ENOENT && fd != -ENOTCONN && m->type != CLIENT_RING)
+		log_no_bells(app, uid, fd, logged);
 	if (fd == -ENOTCONN)
 		app_refuse(m, fd, "not attached");
 	else if (fd < 0)

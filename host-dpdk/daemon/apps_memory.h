@@ -27,7 +27,7 @@ bool app_reads_nothing(int to);
 /* CLIENT_REGION: a region that the application has been told of. */
 int app_region(const struct guest *app, struct client_msg *m);
 /* CLIENT_BELLS, CLIENT_BELL, CLIENT_RING: for applications that may use zvsockd's own region, those
- * of @uid among themselves. */
-int app_bells(const struct guest *app, uid_t uid, struct client_msg *m);
+ * of @uid among themselves. *logged: that it gets none for its queues is in the log. */
+int app_bells(const struct guest *app, uid_t uid, bool *logged, struct client_msg *m);
 
 #endif

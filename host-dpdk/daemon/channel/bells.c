@@ -16,10 +16,6 @@
 #define PAGE_BYTES 1024u /* of which the page's owner uses 768: shm-ring/bell_page.h */
 #define BELLS	   4096u /* per page; number 0 means no bell, so bit 0 is never used */
 
-/* Eventfds that wait to be closed: beyond this many of a user, or of all, no page is made. */
-#define CLOSING	    256u
-#define CLOSING_ALL 512u
-
 struct page {
 	uint64_t serial; /* of the application that owns it */
 	unsigned queue;
@@ -109,7 +105,9 @@ static int make_page(uint64_t serial, unsigned queue, uid_t uid, struct page **o
 		return -ENOSPC;
 	if (!all.closers && !(all.closers = closers_new(NULL)))
 		return -ENOMEM;
-	if (closers_count(all.closers, uid) >= CLOSING || closers_all(all.closers) >= CLOSING_ALL)
+	/* So pages and what waits to be closed are never more than PAGES + BELLS_CLOSING_ALL. */
+	if (closers_count(all.closers, uid) >= BELLS_CLOSING ||
+	    closers_all(all.closers) >= BELLS_CLOSING_ALL)
 		return -EBUSY;
 	p = calloc(1, sizeof(*p));
 	if (!p)

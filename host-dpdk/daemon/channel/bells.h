@@ -42,8 +42,13 @@ struct bell {
 	uint32_t nr;
 };
 
-#define BELLS_FDS	1u /* descriptors of zvsockd for the file */
-#define BELLS_FDS_QUEUE 1u /* ... and for each page */
+/* Eventfds that wait to be closed: with so many of a user, or of all, there is no new page. */
+#define BELLS_CLOSING	  256u
+#define BELLS_CLOSING_ALL 512u
+
+/* Descriptors of zvsockd: for the file, and for pages whose applications have gone ... */
+#define BELLS_FDS	(1u + BELLS_CLOSING_ALL)
+#define BELLS_FDS_QUEUE 1u /* ... and for each queue */
 
 /* A new descriptor of the file, owned by the caller, and the size of the file. -errno: -EMFILE,
  * -ENFILE, -ENOMEM. */
@@ -52,7 +57,7 @@ int bells_file(uint64_t *size);
 /*
  * The page of @queue of the application @serial of user @uid: its id, its offset in the file, and a
  * descriptor, owned by the caller, on which the queue sleeps. -errno; -ENOSPC: all pages are in
- * use; -EBUSY: too many eventfds wait to be closed.
+ * use; -EBUSY: too many eventfds of applications that have gone wait to be closed.
  */
 int bells_page(uint64_t serial, unsigned queue, uid_t uid, uint32_t *id, uint64_t *offset);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Pages of bells, and what wakes their owners: who gets which, what is given back. */
+#include "apps.h"
 #include "channel/bells.h"
 
 #include <errno.h>
@@ -308,20 +309,29 @@ static void without_descriptors_there_are_none(void **state)
 	bells_gone(A);
 }
 
+/* False: this process may not have as many. */
+static bool raise_limit(struct rlimit *old, rlim_t needed)
+{
+	struct rlimit many;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, old), 0);
+	many = (struct rlimit){old->rlim_max, old->rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+	if (many.rlim_cur >= needed)
+		return true;
+	print_message("only %llu descriptors can be had, and %llu are needed\n",
+		      (unsigned long long)many.rlim_cur, (unsigned long long)needed);
+	return false;
+}
+
 static void pages_run_out(void **state)
 {
-	struct rlimit old, many;
+	struct rlimit old;
 	uint32_t other;
 
 	(void)state;
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
-	many = (struct rlimit){old.rlim_max, old.rlim_max};
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
-	if (many.rlim_cur < 1200) {
-		print_message("only %llu descriptors can be had, and 1,200 are needed\n",
-			      (unsigned long long)many.rlim_cur);
+	if (!raise_limit(&old, 1200))
 		skip();
-	}
 	for (unsigned i = 0; i < 1024; i++) {
 		int fd = bells_page(A + i / 128, i % 128, UID, &other, &offset);
 
@@ -371,6 +381,44 @@ static void eventfds_that_are_not_closed_are_bounded(void **state)
 	bells_gone(A);
 }
 
+/* As many pages as there can be, then those of one application after another that has gone, until
+ * there are no new ones; and then all the others have gone too. */
+static void all_eventfds_have_a_descriptor_reserved(void **state)
+{
+	const unsigned queues = APPS_MAX * ZV_QUEUES_MAX;
+	unsigned open = 0;
+	struct rlimit old;
+	uint32_t other;
+	int fd = -1;
+
+	(void)state;
+	if (!raise_limit(&old, 2000))
+		skip();
+	while ((fd = bells_page(A, 0, UID, &other, &offset)) == -EBUSY)
+		sched_yield(); /* until those of the tests before are closed */
+	held_up = true;
+	for (; fd >= 0 && open + 1 < queues; open++) {
+		(void)syscall(SYS_close, fd);
+		fd = bells_page(B + open, 0, UID, &other, &offset);
+	}
+	for (unsigned i = 0; fd >= 0; i++, open++) { /* of 16 users */
+		(void)syscall(SYS_close, fd);
+		bells_gone(A);
+		fd = bells_page(A, 0, UID + 1 + i % 16, &other, &offset);
+	}
+	assert_int_equal(fd, -EBUSY);
+	for (unsigned i = 0; i < queues; i++)
+		bells_gone(B + i);
+	assert_true(open <= BELLS_FDS + queues * BELLS_FDS_QUEUE);
+	held_up = false;
+	while ((fd = bells_page(A, 0, UID, &other, &offset)) == -EBUSY)
+		sched_yield();
+	assert_true(fd >= 0);
+	close(fd);
+	bells_gone(A);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +431,7 @@ int main(void)
 		cmocka_unit_test(without_descriptors_there_are_none),
 		cmocka_unit_test(pages_run_out),
 		cmocka_unit_test(eventfds_that_are_not_closed_are_bounded),
+		cmocka_unit_test(all_eventfds_have_a_descriptor_reserved),
 	};
 
 	is_main = true;
