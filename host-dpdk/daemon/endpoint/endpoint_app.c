@@ -58,7 +58,7 @@ struct app_part {
 	bool listed; /* a guest that is in the directory */
 	struct splice_asks asks;
 	struct dgram_in_transit in_transit; /* datagrams in transit from it */
-	struct dgram_in_transit from_programs;
+	struct dgram_shared from_programs;
 	struct listened *ports; /* an application's; under the lock, as is */
 	unsigned n_ports;
 };
@@ -323,7 +323,7 @@ static void app_free(struct guest *g)
 	if (p) {
 		splice_asks_end(&p->asks);
 		dgram_in_transit_end(&p->in_transit);
-		dgram_in_transit_end(&p->from_programs);
+		dgram_in_transit_end(&p->from_programs.all);
 	}
 	free(p);
 	g->part[ENDPOINT_app_port] = NULL;
@@ -415,8 +415,7 @@ static bool with_guest(struct guest *g, const struct zv_dgram_addr *to,
 }
 
 bool app_port_datagram(uint32_t port,
-		       void (*fn)(void *arg, struct guest *app,
-				  struct dgram_in_transit *in_transit),
+		       void (*fn)(void *arg, struct guest *app, struct dgram_shared *in_transit),
 		       void *arg)
 {
 	const struct listened *l;

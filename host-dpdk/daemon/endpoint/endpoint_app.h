@@ -57,8 +57,7 @@ bool app_ports_admit_program(int fd, const struct ucred *cred);
  * not removed during the call; in_transit: of programs to it. False: none has. Any thread.
  */
 bool app_port_datagram(uint32_t port,
-		       void (*fn)(void *arg, struct guest *app,
-				  struct dgram_in_transit *in_transit),
+		       void (*fn)(void *arg, struct guest *app, struct dgram_shared *in_transit),
 		       void *arg);
 
 /* An application sends datagrams only from ports that it has bound: is @port one of those of @app?

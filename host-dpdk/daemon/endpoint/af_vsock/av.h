@@ -232,12 +232,13 @@ struct av_guest {
 	bool gone;     /* under the lock */
 	unsigned next; /* next queue to use; under the lock */
 	struct cpu_stock looks[AV_GUEST_STOCKS]; /* av_look.c; under the lock */
-	struct dgram_in_transit to, from; /* datagrams in transit to the guest, and from it */
-	STAILQ_HEAD(, av_posted) came;	  /* [H] those from it that have arrived at home */
-	struct av_move came_in;		  /* [H] */
-	struct av_mover mover;		  /* [H] */
-	uint64_t sender;		  /* of datagrams: av_dgram.h */
-	struct av_guest *more;		  /* in space->devices */
+	struct dgram_shared to;			 /* datagrams in transit to the guest */
+	struct dgram_in_transit from;		 /* and from it */
+	STAILQ_HEAD(, av_posted) came;		 /* [H] those from it that have arrived at home */
+	struct av_move came_in;			 /* [H] */
+	struct av_mover mover;			 /* [H] */
+	uint64_t sender;			 /* of datagrams: av_dgram.h */
+	struct av_guest *more;			 /* in space->devices */
 };
 
 struct av_space {

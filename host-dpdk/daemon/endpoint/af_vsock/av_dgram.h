@@ -19,8 +19,9 @@
  *
  * A datagram to a guest goes through the queue that its ports select (av_mail.c): directly if the
  * queue belongs to the home lcore, otherwise in a message posted to the other lcore. The opposite
- * direction works the same way. At most DGRAM_IN_TRANSIT_MAX are in transit per guest and
- * direction. So datagrams have memory and turns of their own and never use those of a connection.
+ * direction works the same way. At most DGRAM_IN_TRANSIT_MAX of a guest are in transit, and
+ * DGRAM_SHARED_MAX to it, of which no sender has more than it leaves for others. So datagrams have
+ * memory and turns of their own and never use those of a connection.
  *
  * An application of the host (endpoint_app.h) is like a guest here, but shares the ports and the
  * CIDs of this machine with programs: a program's datagram to a CID of this machine goes to the
@@ -103,6 +104,9 @@ static inline uint64_t av_sender_guest(const struct guest *g)
 
 	return cfg_roles[c->role].attached ? av_sender_user(c->app_uid) : g->serial;
 }
+
+/* One of @n limits for senders. Seeded: nobody can choose with whom it shares one. */
+unsigned av_sender_group(const struct av_space *s, uint64_t sender, unsigned n);
 
 /* ---- av_move.c, [H] ---- */
 

@@ -26,6 +26,7 @@
 struct av_posted {
 	STAILQ_ENTRY(av_posted) link; /* at home */
 	struct dgram_in_transit *of;
+	uint8_t *own; /* of its sender's, if several share @of */
 	struct av_space *space;
 	struct guest_queue *gq;
 	struct zv_dgram_addr addr;
@@ -41,30 +42,55 @@ static void count(struct guest_queue *gq, bool carried)
 		GUEST_COUNT(gq, af_vsock_dgrams_lost);
 }
 
+static bool may_post(const struct av_posted *p)
+{
+	const unsigned n = __atomic_load_n(&p->of->n, __ATOMIC_RELAXED);
+
+	if (!p->own)
+		return n < DGRAM_IN_TRANSIT_MAX;
+	return n < DGRAM_SHARED_MAX &&
+	       __atomic_load_n(p->own, __ATOMIC_RELAXED) < DGRAM_SHARED_MAX - n;
+}
+
+static void posted_begin(const struct av_posted *p)
+{
+	__atomic_add_fetch(&p->of->n, 1, __ATOMIC_RELAXED);
+	if (p->own)
+		__atomic_add_fetch(p->own, 1, __ATOMIC_RELAXED);
+}
+
+static void posted_end(struct av_posted *p)
+{
+	if (p->own)
+		__atomic_sub_fetch(p->own, 1, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&p->of->n, 1, __ATOMIC_RELEASE);
+	free(p);
+}
+
 /* False: too many are in transit, or there is no memory. */
 static bool post(struct lcore *to, void (*fn)(struct lcore *lc, void *arg),
 		 const struct av_posted *p, const void *data)
 {
 	struct av_posted *copy = NULL;
 
-	if (__atomic_load_n(&p->of->n, __ATOMIC_RELAXED) < DGRAM_IN_TRANSIT_MAX)
+	if (may_post(p))
 		copy = malloc(sizeof(*copy) + p->len);
 	if (!copy)
 		return false;
 	*copy = *p;
 	memcpy(copy->data, data, p->len);
-	__atomic_add_fetch(&p->of->n, 1, __ATOMIC_RELAXED);
+	posted_begin(copy);
 	if (lcore_post(to, fn, copy) == 0)
 		return true;
-	__atomic_sub_fetch(&p->of->n, 1, __ATOMIC_RELAXED);
-	free(copy);
+	posted_end(copy);
 	return false;
 }
 
-static void posted_end(struct av_posted *p)
+/* From @sender, to whom @to leads. */
+static void share(struct av_posted *p, struct dgram_shared *to, uint64_t sender)
 {
-	__atomic_sub_fetch(&p->of->n, 1, __ATOMIC_RELEASE);
-	free(p);
+	p->of = &to->all;
+	p->own = &to->of[av_sender_group(p->space, sender, DGRAM_SHARED_SENDERS)];
 }
 
 static void send_to_guest(const struct av_posted *p, const void *data)
@@ -92,9 +118,10 @@ static struct guest_queue *queue_for(struct guest *g, uint32_t a, uint32_t b)
 	return &g->queues[(a ^ b) % up];
 }
 
-static void to_guest(struct av_space *s, uint32_t local_port, const struct dropin_addr *to,
+static void to_guest(struct av_space *s, const struct av_port *from, const struct dropin_addr *to,
 		     const void *data, uint32_t len)
 {
+	const uint32_t local_port = from->label.local.port;
 	struct av_posted p = {.space = s, .len = len};
 	struct av_guest *g;
 	bool here = false;
@@ -103,7 +130,7 @@ static void to_guest(struct av_space *s, uint32_t local_port, const struct dropi
 	g = av_guest_find(s, to->cid);
 	if (g) {
 		p.gq = queue_for(g->guest, local_port, to->port);
-		p.of = &g->to;
+		share(&p, &g->to, av_sender_user(from->uid));
 		p.addr = (struct zv_dgram_addr){
 			.peer_cid = cfg_roles[guest_cfg(g->guest)->role].peer_cid ? to->cid : 0,
 			.local_port = local_port,
@@ -143,7 +170,7 @@ static void drop_refused(const struct for_app *f, struct guest *app)
 			 s->cfg.sockets[AV_DGRAM], (unsigned)f->port->uid, f->p->addr.peer_port);
 }
 
-static void send_to_app(void *arg, struct guest *app, struct dgram_in_transit *in_transit)
+static void send_to_app(void *arg, struct guest *app, struct dgram_shared *in_transit)
 {
 	struct for_app *f = arg;
 	struct av_posted *p = f->p;
@@ -153,7 +180,7 @@ static void send_to_app(void *arg, struct guest *app, struct dgram_in_transit *i
 		return;
 	}
 	p->gq = queue_for(app, p->addr.local_port, p->addr.peer_port);
-	p->of = in_transit;
+	share(p, in_transit, av_sender_user(f->port->uid));
 	f->here = p->len <= ZV_DGRAM_MAX && p->gq->lc == f->space->home;
 	if (!f->here && (p->len > ZV_DGRAM_MAX || !post(p->gq->lc, came_to_guest, p, f->data)))
 		count(p->gq, false);
@@ -288,7 +315,7 @@ void av_route(struct av_space *s, struct av_port *p, const struct dropin_addr *t
 	const struct av_from from = {{to->cid, p->label.local.port}, av_sender_user(p->uid), NULL};
 
 	if (!av_is_local(s, to->cid)) {
-		to_guest(s, p->label.local.port, to, data, len);
+		to_guest(s, p, to, data, len);
 		return;
 	}
 	p->to_cid = to->cid;

@@ -187,7 +187,7 @@ static void af_vsock_free(struct guest *g)
 
 	if (!a)
 		return;
-	dgram_in_transit_end(&a->to);
+	dgram_in_transit_end(&a->to.all);
 	dgram_in_transit_end(&a->from);
 	pthread_mutex_lock(&a->space->lock);
 	for (at = &a->space->devices; *at && *at != a; at = &(*at)->more)

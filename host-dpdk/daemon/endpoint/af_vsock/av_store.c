@@ -16,8 +16,7 @@
 
 static uint32_t programs_fds; /* of all spaces; atomic */
 
-/* Seeded: nobody can choose with whom it shares a limit. */
-static unsigned group(const struct av_space *s, uint64_t sender, unsigned n)
+unsigned av_sender_group(const struct av_space *s, uint64_t sender, unsigned n)
 {
 	return (unsigned)(sender * s->seed >> 40) % n;
 }
@@ -26,7 +25,7 @@ static unsigned group(const struct av_space *s, uint64_t sender, unsigned n)
 
 bool av_store_add(struct av_mail *m, struct av_user *u, uint64_t sender, uint32_t bytes)
 {
-	uint32_t *of = &m->of_sender[group(m->space, sender, AV_SENDERS)];
+	uint32_t *of = &m->of_sender[av_sender_group(m->space, sender, AV_SENDERS)];
 	const uint32_t left = MAIL_BYTES - m->bytes;
 
 	if (bytes > left || *of + bytes > left - bytes || u->waiting + bytes > (left - bytes) / 4)
@@ -39,7 +38,7 @@ bool av_store_add(struct av_mail *m, struct av_user *u, uint64_t sender, uint32_
 
 static void left_to(struct av_mail *m, struct av_user *u, uint64_t sender, uint32_t bytes)
 {
-	m->of_sender[group(m->space, sender, AV_SENDERS)] -= bytes;
+	m->of_sender[av_sender_group(m->space, sender, AV_SENDERS)] -= bytes;
 	u->waiting -= bytes;
 }
 
@@ -124,7 +123,7 @@ void av_fd_give(struct av_user *u)
 
 bool av_peer_take(const struct av_space *s, struct av_user *u, uint64_t sender)
 {
-	uint32_t *of = &u->peers[group(s, sender, AV_PEER_SENDERS)];
+	uint32_t *of = &u->peers[av_sender_group(s, sender, AV_PEER_SENDERS)];
 
 	if (sender == AV_SENDER_NONE)
 		return av_fd_take(u, AV_FDS_PEERS_SHARE);
@@ -137,6 +136,6 @@ bool av_peer_take(const struct av_space *s, struct av_user *u, uint64_t sender)
 void av_peer_give(const struct av_space *s, struct av_user *u, uint64_t sender)
 {
 	if (sender != AV_SENDER_NONE)
-		u->peers[group(s, sender, AV_PEER_SENDERS)]--;
+		u->peers[av_sender_group(s, sender, AV_PEER_SENDERS)]--;
 	av_fd_give(u);
 }

@@ -25,6 +25,16 @@ struct dgram_in_transit {
 	unsigned n; /* atomic */
 };
 
+/* Those of programs of several users to one guest. None has more than it leaves for others: one
+ * alone has DGRAM_IN_TRANSIT_MAX. */
+#define DGRAM_SHARED_MAX     (2 * DGRAM_IN_TRANSIT_MAX)
+#define DGRAM_SHARED_SENDERS 64u
+
+struct dgram_shared {
+	struct dgram_in_transit all;
+	uint8_t of[DGRAM_SHARED_SENDERS]; /* atomic */
+};
+
 /*
  * Delivers a datagram that the guest of @gq has sent to *from's local address. @with calls fn(arg,
  * to) for the guest at that address, which stays on its lcores meanwhile; it returns false if there
