@@ -314,6 +314,8 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
  * connections with all others. */
 static bool has_share(const struct region *r, const struct member *m, uint64_t bytes)
 {
+	if (m->ends >= REGION_ENDS_MAX)
+		return false;
 	if (r->owners <= 1 && *r->origin && strcmp(r->origin, m->user.name) == 0)
 		return bytes <= buddy_free_bytes(r->buddy);
 	return m->bytes + bytes <= (m->bytes + buddy_free_bytes(r->buddy)) / 2;

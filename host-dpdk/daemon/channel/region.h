@@ -29,6 +29,10 @@
 
 #include <shm_ring.h>
 
+/* Channels that a device may have in a region, however large it is: an lcore releases all of a
+ * driver that has gone at once. */
+#define REGION_ENDS_MAX 8192u
+
 struct region;
 struct chan_part;
 

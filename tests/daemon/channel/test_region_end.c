@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Regions to which nobody refers any more, and guests that have theirs replaced all the time. */
+/* Regions to which nobody refers any more, guests that have theirs replaced all the time, and very
+ * large ones. */
 #include "channel/reach.h"
+#include "channel/shape.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,6 +22,7 @@
 #define MOST  8u /* regions that a guest may have: reach.c */
 
 int __wrap_zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out);
+int __wrap_shm_channel_format(void *region, size_t region_size, const struct shm_channel_desc *d);
 
 int __wrap_zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
 {
@@ -28,6 +32,12 @@ int __wrap_zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
 }
 
 /* ---- memory of a guest, of which nothing is touched ---- */
+
+int __wrap_shm_channel_format(void *region, size_t region_size, const struct shm_channel_desc *d)
+{
+	(void)region, (void)region_size, (void)d;
+	return 0;
+}
 
 static unsigned maps; /* that have not been dropped */
 
@@ -165,15 +175,46 @@ static void a_large_one_takes_little_memory(void **state)
 	assert_true(with < before + (8u << 20));
 }
 
+static void release(struct chan_part *p)
+{
+	end_release(&p->end[0]);
+	end_release(&p->end[1]);
+}
+
+/* Also of the guest that has offered the memory. */
+static void channels_of_a_device_are_bounded(void **state)
+{
+	static struct chan_part *p[REGION_ENDS_MAX];
+	const struct region_user vm = {1, "vm"}, app = {2, "app"}, other = {3, "other"};
+	struct region_mem mem = memory(LARGE);
+	struct region *r = region_new(&mem, "vm", CHANNEL_MIN);
+	struct chan_part *more = NULL;
+
+	(void)state;
+	assert_non_null(r);
+	for (unsigned i = 0; i < REGION_ENDS_MAX; i++)
+		assert_int_equal(chan_part_new(r, &app, i % 2 ? &vm : &app, &p[i]), 0);
+	assert_int_equal(chan_part_new(r, &vm, &app, &more), -ENOSPC);
+	assert_int_equal(chan_part_new(r, &app, &vm, &more), -ENOSPC);
+	assert_int_equal(chan_part_new(r, &vm, &other, &more), 0);
+	release(more);
+	end_release(&p[0]->end[0]);
+	assert_int_equal(chan_part_new(r, &vm, &app, &more), -ENOSPC); /* it has the other end */
+	end_release(&p[0]->end[1]);
+	assert_int_equal(chan_part_new(r, &vm, &app, &p[0]), 0);
+	for (unsigned i = 0; i < REGION_ENDS_MAX; i++)
+		release(p[i]);
+	region_put(r);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, begin, end)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(they_count_until_they_are_freed),
-		T(the_main_thread_is_woken),
-		T(a_guest_has_few_at_a_time),
-		T(a_large_one_takes_little_memory),
+		T(they_count_until_they_are_freed),  T(the_main_thread_is_woken),
+		T(a_guest_has_few_at_a_time),	     T(a_large_one_takes_little_memory),
+		T(channels_of_a_device_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
