@@ -21,6 +21,7 @@ static struct {
 	struct region *region; /* zvsockd's own; NULL: none */
 	uint64_t size;	       /* as configured */
 	uint64_t channel;      /* bytes; atomic */
+	/* Atomic: set again for each device. */
 	int (*import)(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
 		      struct region_mem *out);
 } own = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -129,9 +130,11 @@ bool reach_own_size(uint64_t size, uint64_t channel)
 /* Returns the region in the memory that the driver offers. NULL: none; logged. */
 static struct region *import(struct guest_queue *gq, uint64_t gpa, uint64_t size)
 {
+	int (*how)(struct zv_dev * dev, unsigned queue, uint64_t at, uint64_t bytes,
+		   struct region_mem *out) = __atomic_load_n(&own.import, __ATOMIC_ACQUIRE);
 	struct region_mem mem = {0};
 	struct region *r;
-	int ret = own.import ? own.import(gq->guest->dev, gq->index, gpa, size, &mem) : -EOPNOTSUPP;
+	int ret = how ? how(gq->guest->dev, gq->index, gpa, size, &mem) : -EOPNOTSUPP;
 
 	if (ret) {
 		log_line(ZV_LOG_WARN, gq->guest->name,
@@ -291,5 +294,5 @@ struct region *reach_region(const struct guest *a, const struct guest *b)
 void reach_import_by(int (*how)(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
 				struct region_mem *out))
 {
-	own.import = how;
+	__atomic_store_n(&own.import, how, __ATOMIC_RELEASE);
 }
