@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RAW_PATIENCE_MS 30000 /* for what must come; a test fails after it */
+#define RAW_PATIENCE_MS 60000 /* for what must come; a test fails after it */
 
 /* A connection to @path, or -1. */
 int raw_connect(const char *path);

@@ -30,7 +30,7 @@
 #define BACKLOG	   64 /* of the client socket; the kernel takes one more */
 #define PROGRAMS   20
 #define AT_ONCE	   253u /* SCM_MAX_FD */
-#define PATIENCE_S 30
+#define PATIENCE_S 60
 #define CONF                                                                                       \
 	"applications = @apps\napplications_mode = 0666\n"                                         \
 	"af_vsock = @\naf_vsock_mode = 0666\n"                                                     \

@@ -25,7 +25,7 @@
 #define RAM_GPA	 0x40000000ull
 #define ID	 77u
 #define PORT	 5000u
-#define PATIENCE 30 /* s */
+#define PATIENCE 120 /* s */
 
 static char dir[] = "/tmp/zvsock-region-XXXXXX";
 static char host_uri[96], guest_uri[96];

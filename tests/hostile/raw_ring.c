@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#define SYNC_PORT 9u	 /* nobody listens there: every REQUEST is answered by RST */
+#define SYNC_PORT 9u /* nobody listens there: every REQUEST is answered by RST */
 
 void raw_desc_at(const struct raw *r, struct vring_desc *d, uint64_t gpa, uint32_t len,
 		 unsigned flags, unsigned next)

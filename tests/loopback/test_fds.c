@@ -25,7 +25,7 @@
 #define WATCHED	 (2 * QUEUES)
 #define HOST(i)	 (i) /* place of host queue i among those watched */
 #define GUEST(i) (QUEUES + (i))
-#define LONG_MS	 20000
+#define LONG_MS	 60000
 
 static struct zv_dev *host, *guest;
 static struct zv_queue *queue[WATCHED];

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#define LIMIT_S 30
+#define LIMIT_S 120
 #define LOW	1
 #define HIGH	2
 

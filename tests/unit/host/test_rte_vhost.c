@@ -8,7 +8,7 @@ static char sock_a[64], sock_b[64];
 static void backend_channel(void **state)
 {
 	struct transport_dev *d = open_dev(sock_a, 3);
-	struct timeval limit = {.tv_sec = 10};
+	struct timeval limit = {.tv_sec = 60};
 	struct front f;
 	int fd[2];
 	char c;

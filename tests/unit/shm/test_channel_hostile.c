@@ -485,7 +485,8 @@ static void noise_during_calls(void **state)
 			fresh(p);
 		}
 		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while (now.tv_sec - begin.tv_sec < 2 || !broken); /* the scribbler may get no CPU for long */
+	} while (now.tv_sec - begin.tv_sec < 2 ||
+		 !broken); /* the scribbler may get no CPU for long */
 	__atomic_store_n(&n.stop, true, __ATOMIC_RELAXED);
 	assert_int_equal(pthread_join(t, NULL), 0);
 	print_message("%lu calls, %lu channels were broken\n", (unsigned long)calls,
