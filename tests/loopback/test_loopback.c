@@ -392,18 +392,14 @@ static void test_live_memory_change(void **state)
 				       .zero_copy = true,
 				       RINGS(64, 4096),
 				       TRAFFIC(9000, 1000 * KIB)};
-	struct disturber by = {.pause = false};
-
 	(void)state;
-	disturbed(&s, &by);
+	disturbed(&s, &(struct disturber){.pause = false});
 }
 
 /* The guest is paused again and again while its queues carry data: nobody notices. */
 static void test_pauses_under_traffic(void **state)
 {
-	struct disturber by = {.pause = true};
-
-	disturbed(*state, &by);
+	disturbed(*state, &(struct disturber){.pause = true});
 }
 
 /* Everything of one connection, at a pause of the guest. */

@@ -187,6 +187,95 @@ static void half_a_line_is_ignored(void **state)
 	close(fd[1]);
 }
 
+static const char *in_dir(const char *name)
+{
+	static char path[96];
+
+	(void)snprintf(path, sizeof(path), "%s%s", zf_dir, name);
+	return path;
+}
+
+/* A guest reaches the listening socket @fd at @port. */
+static bool is_known(uint32_t port, int fd)
+{
+	struct zf_conn *c = zf_connect(dev, 0, ZV_CID_HOST, port, ZV_STREAM, NULL);
+	int got = c ? accept4(fd, NULL, NULL, SOCK_CLOEXEC) : -1;
+
+	if (c)
+		zf_close(c);
+	if (got >= 0)
+		close(got);
+	return got >= 0;
+}
+
+static off_t file_size(void)
+{
+	struct stat st;
+
+	assert_int_equal(stat(in_dir("ports"), &st), 0);
+	return st.st_size;
+}
+
+/* Another file takes its place when it has many lines that are of no use. */
+static void the_file_does_not_grow(void **state)
+{
+	int ask = ds_ask(), fd, other;
+	struct dropin_msg m;
+	off_t most = 0;
+
+	(void)state;
+	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 4006, &m);
+	assert_true(fd >= 0);
+	for (unsigned i = 0; file_size() >= most; i++) {
+		most = file_size();
+		other = ds_listen(ask, SOCK_STREAM, CID_ANY, 4007, &m);
+		assert_true(other >= 0 && i < 4096);
+		close(other);
+	}
+	assert_int_equal(access(in_dir("ports.new"), F_OK), -1);
+	other = ds_listen(ask, SOCK_STREAM, CID_ANY, 4008, &m);
+	assert_true(zf_kill());
+	close(ask);
+	start_again();
+	assert_true(is_known(4006, fd) && is_known(4008, other) && !is_known(4007, fd));
+	close(other);
+	close(fd);
+}
+
+/* zvsockd was killed while it wrote the other file; and then it cannot write one for a while. */
+static void the_file_stays_until_there_is_another(void **state)
+{
+	int ask = ds_ask(), fd[2];
+	struct dropin_msg m;
+
+	(void)state;
+	fd[0] = ds_listen(ask, SOCK_STREAM, CID_ANY, 4009, &m);
+	assert_true(zf_kill());
+	close(ask);
+	close(open(in_dir("ports.new"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	start_again();
+	assert_true(is_known(4009, fd[0]));
+	assert_int_equal(access(in_dir("ports.new"), F_OK), -1);
+
+	assert_true(zf_kill());
+	assert_int_equal(mkdir(in_dir("ports.new"), 0700), 0);
+	start_again();
+	assert_true(is_known(4009, fd[0]));
+	assert_true(zf_logged("ports: it cannot be written: File exists"));
+	assert_int_equal(rmdir(in_dir("ports.new")), 0);
+	ask = ds_ask();
+	usleep(1100000); /* it tries again after a second */
+	fd[1] = ds_listen(ask, SOCK_STREAM, CID_ANY, 4010, &m);
+	assert_true(fd[0] >= 0 && fd[1] >= 0);
+	assert_true(zf_kill());
+	close(ask);
+	start_again();
+	assert_true(is_known(4009, fd[0]));
+	assert_true(is_known(4010, fd[1]));
+	close(fd[0]);
+	close(fd[1]);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, up, down)
 
 int main(int argc, char **argv)
@@ -196,6 +285,8 @@ int main(int argc, char **argv)
 		T(the_last_one_has_the_port),
 		T(the_last_one_has_the_datagrams),
 		T(half_a_line_is_ignored),
+		T(the_file_does_not_grow),
+		T(the_file_stays_until_there_is_another),
 		T(a_file_that_others_can_write_is_not_believed),
 	};
 

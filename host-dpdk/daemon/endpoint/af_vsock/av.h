@@ -249,6 +249,7 @@ struct av_space {
 	struct av_listener listener[AV_SOCKETS];
 	int ports_fd;		 /* DIR/ports; -1: none */
 	unsigned n_saved;	 /* lines in it */
+	uint64_t ports_retry_ns; /* not 0: the last write failed, and none is tried before */
 	struct closers *closers; /* what programs send; NULL: they cannot send any */
 	/* [H] */
 	bool ending;

@@ -5,7 +5,11 @@
  * sockets. Whoever could write the file could get guests' connections: it must be writable only by
  * zvsockd's user or root.
  *
- * Lines are only appended, until there are many more lines than ports; then the file is rewritten.
+ * Lines are only appended, until there are many more lines than ports; then another file,
+ * DIR/ports.new, takes its place, so that a kill at any moment leaves one of them whole. Where the
+ * directory does not let zvsockd's user make files, the file itself is rewritten. If a write fails
+ * (a full file system), the file lacks ports until a later one succeeds.
+ *
  * Entries that are no longer bound are skipped when it is read.
  *
  * The end of a port is not written. So a port can have several lines, of which only the last one
@@ -13,6 +17,8 @@
  * read from its end.
  */
 #include "av_dgram.h"
+
+#include "base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,18 +32,19 @@
 #define LINES_SPARE    1024u
 #define PORTS_LINE     (DROPIN_LABEL + 48u)
 #define PORTS_FILE_MAX (4ll * AV_PORTS_MAX * PORTS_LINE)
+#define RETRY_NS       1000000000ull /* after a write that failed */
 
-static void path_of(const struct av_space *s, char path[static CFG_PATH_MAX])
+static void path_of(const struct av_space *s, const char *name, char path[static CFG_PATH_MAX])
 {
-	(void)snprintf(path, CFG_PATH_MAX, "%.*s/ports", (int)(CFG_PATH_MAX - sizeof("/ports")),
-		       s->cfg.dir);
+	(void)snprintf(path, CFG_PATH_MAX, "%.*s/%s", (int)(CFG_PATH_MAX - sizeof("/ports.new")),
+		       s->cfg.dir, name);
 }
 
 static void warn(const struct av_space *s, const char *why)
 {
 	char path[CFG_PATH_MAX];
 
-	path_of(s, path);
+	path_of(s, "ports", path);
 	log_line(ZV_LOG_WARN, NULL,
 		 "%s: %s: programs that listen have to be started again when zvsockd is", path,
 		 why);
@@ -61,14 +68,60 @@ static size_t line_of(const struct av_port *p, char line[static PORTS_LINE])
 				(int)p->pid, p->text, p->inbox ? av_inbox_key(p->inbox) : 0);
 }
 
-static void append(struct av_space *s, const char *data, size_t len, unsigned lines)
+/* A write has succeeded, or has not and is tried again later. */
+static void written(struct av_space *s, bool good)
 {
-	if (write(s->ports_fd, data, len) == (ssize_t)len) {
-		s->n_saved += lines;
-		return;
+	char why[128];
+
+	if (!good && !s->ports_retry_ns) {
+		(void)snprintf(why, sizeof(why), "it cannot be written: %s", strerror(errno));
+		warn(s, why);
 	}
-	warn(s, "it cannot be written");
-	av_ports_close(s);
+	s->ports_retry_ns = good ? 0 : now_ns() + RETRY_NS;
+}
+
+static bool write_lines(int fd, const char *data, size_t len)
+{
+	ssize_t n = write(fd, data, len);
+
+	if (n >= 0 && n < (ssize_t)len)
+		errno = ENOSPC;
+	return n == (ssize_t)len;
+}
+
+/* Like the sockets: the user that zvsockd changes to must be able to read it after a restart. */
+static bool give_away(const struct av_space *s, int fd)
+{
+	return geteuid() != 0 || fchown(fd, s->cfg.becomes, (gid_t)-1) == 0;
+}
+
+/* Another file with these lines takes the place of the old one. False: see errno. */
+static bool replace_file(struct av_space *s, const char *all, size_t len)
+{
+	char path[CFG_PATH_MAX], new[CFG_PATH_MAX];
+	int fd, err;
+
+	path_of(s, "ports", path);
+	path_of(s, "ports.new", new);
+	(void)unlink(new); /* left by a zvsockd that was killed */
+	fd = open(new, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return false;
+	if (!give_away(s, fd) || !write_lines(fd, all, len) || rename(new, path) < 0) {
+		err = errno;
+		(void)unlink(new);
+		(void)close(fd);
+		errno = err;
+		return false;
+	}
+	(void)close(s->ports_fd);
+	s->ports_fd = fd;
+	return true;
+}
+
+static bool may_not_replace(int err)
+{
+	return err == EACCES || err == EPERM || err == EROFS;
 }
 
 static void write_all(struct av_space *s)
@@ -76,15 +129,19 @@ static void write_all(struct av_space *s)
 	char *all = malloc(((size_t)s->n_ports + 1) * PORTS_LINE);
 	const struct av_port *p;
 	size_t len = 0;
+	bool good;
 
 	if (!all)
 		return; /* the file grows until there is memory */
 	for (unsigned i = 0; i < AV_BUCKETS; i++)
 		LIST_FOREACH(p, &s->ports[i], link)
 			len += line_of(p, all + len);
-	s->n_saved = 0;
-	if (ftruncate(s->ports_fd, 0) == 0)
-		append(s, all, len, s->n_ports);
+	good = replace_file(s, all, len);
+	if (!good && may_not_replace(errno))
+		good = ftruncate(s->ports_fd, 0) == 0 && write_lines(s->ports_fd, all, len);
+	if (good)
+		s->n_saved = s->n_ports;
+	written(s, good);
 	free(all);
 }
 
@@ -154,7 +211,7 @@ void av_ports_load(struct av_space *s)
 	const char *why = NULL;
 	struct stat st = {0};
 
-	path_of(s, path);
+	path_of(s, "ports", path);
 	s->ports_fd =
 		open(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	if (s->ports_fd < 0 || fstat(s->ports_fd, &st) < 0)
@@ -166,9 +223,7 @@ void av_ports_load(struct av_space *s)
 		av_ports_close(s);
 		return;
 	}
-	/* Like the sockets: the user that zvsockd changes to must be able to read it after a
-	 * restart. */
-	if (geteuid() == 0 && fchown(s->ports_fd, s->cfg.becomes, (gid_t)-1) < 0)
+	if (!give_away(s, s->ports_fd))
 		warn(s, "it cannot be given away");
 	read_all(s, (size_t)st.st_size);
 	write_all(s);
@@ -178,12 +233,17 @@ void av_ports_save(struct av_space *s, const struct av_port *p)
 {
 	char line[PORTS_LINE];
 
-	if (s->ports_fd < 0)
+	if (s->ports_fd < 0 || now_ns() < s->ports_retry_ns)
 		return;
-	if (s->n_saved > 2 * s->n_ports + LINES_SPARE)
+	/* After a write that failed, half a line may be the last one. */
+	if (s->ports_retry_ns || s->n_saved > 2 * s->n_ports + LINES_SPARE) {
 		write_all(s); /* includes @p */
+		return;
+	}
+	if (write_lines(s->ports_fd, line, line_of(p, line)))
+		s->n_saved++;
 	else
-		append(s, line, line_of(p, line), 1);
+		written(s, false);
 }
 
 void av_ports_close(struct av_space *s)
