@@ -29,6 +29,7 @@
 #define SURE	 3u  /* of those: more than zvsockd takes descriptors of */
 #define OTHERS	 64u /* descriptors of zvsockd that may come beside them */
 #define FEW	 3u  /* of those; fewer than a look at a message can receive */
+#define LOOKED	 4u  /* in a message: as many as have room beside its sender's credentials */
 
 static const char *program;
 
@@ -44,9 +45,10 @@ static int down(void **state)
 	return ds_down() ? 0 : -1;
 }
 
-/* A message with @fd, so often as the kernel permits. */
+/* A message with @n times @fd, at most so often as the kernel permits. */
 struct bomb {
 	int sock, fd;
+	unsigned n;
 	const char *path; /* NULL: to whom @sock is connected */
 };
 
@@ -56,7 +58,7 @@ static bool send_bomb(void *arg)
 	union {
 		struct cmsghdr align;
 		char buf[CMSG_SPACE(AT_ONCE * sizeof(int))];
-	} ctl = {.align = {.cmsg_len = CMSG_LEN(AT_ONCE * sizeof(int)),
+	} ctl = {.align = {.cmsg_len = CMSG_LEN(b->n * sizeof(int)),
 			   .cmsg_level = SOL_SOCKET,
 			   .cmsg_type = SCM_RIGHTS}};
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -64,9 +66,9 @@ static bool send_bomb(void *arg)
 	struct msghdr m = {.msg_iov = &iov,
 			   .msg_iovlen = 1,
 			   .msg_control = ctl.buf,
-			   .msg_controllen = sizeof(ctl.buf)};
+			   .msg_controllen = CMSG_SPACE(b->n * sizeof(int))};
 
-	for (unsigned i = 0; i < AT_ONCE; i++)
+	for (unsigned i = 0; i < b->n; i++)
 		memcpy(CMSG_DATA(&ctl.align) + i * sizeof(int), &b->fd, sizeof(int));
 	if (b->path) {
 		snprintf(sa.sun_path, sizeof(sa.sun_path), "%s%s%s", zf_dir, ds_space, b->path);
@@ -77,11 +79,11 @@ static bool send_bomb(void *arg)
 }
 
 /* zvsockd is stopped meanwhile: it is to be the last who closes what is sent. */
-static void send_bombs(int sock, const char *path, int end[static MESSAGES])
+static void send_bombs(int sock, const char *path, unsigned n, int end[static MESSAGES])
 {
 	zf_asleep();
 	for (unsigned i = 0; i < MESSAGES; i++) {
-		struct bomb b = {sock, slow_fd(&end[i]), path};
+		struct bomb b = {sock, slow_fd(&end[i]), n, path};
 
 		if (!send_bomb(&b)) { /* the queue may be short */
 			assert_true(i >= SURE);
@@ -136,7 +138,7 @@ static void beside_datagrams_with_an_address(void **state)
 	assert_int_equal(send(with, "one", 3, 0), 3);
 	arrives(to, "one");
 	before = zf_fds();
-	send_bombs(stranger, "dgram", end);
+	send_bombs(stranger, "dgram", AT_ONCE, end);
 	zf_awake();
 	assert_true(zf_logged("has sent descriptors, and closing them takes long"));
 	assert_true(zf_fds() <= before + 2 * AT_ONCE + OTHERS);
@@ -184,7 +186,7 @@ static void on_a_connected_socket(void **state)
 	assert_true(to >= 0 && with >= 0 && other >= 0);
 	assert_int_equal(connected(ask, &of_with, with), 0);
 	before = zf_fds();
-	send_bombs(with, NULL, end);
+	send_bombs(with, NULL, AT_ONCE, end);
 	zf_awake();
 	assert_true(zf_until(is_over, &(struct probe){.fd = with}));
 	assert_true(zf_fds() <= before + 2 * AT_ONCE + OTHERS);
@@ -197,6 +199,33 @@ static void on_a_connected_socket(void **state)
 	assert_int_equal(send(with, "two", 3, 0), 3);
 	arrives(to, "two");
 	close(other);
+	close(with);
+	close(to);
+	close(ask);
+}
+
+/* So few that all are taken. A look whether more come with the next message receives none of these,
+ * or they would be left. */
+static void few_on_a_connected_socket(void **state)
+{
+	int end[MESSAGES], ask = ds_ask(), to, with;
+	struct dropin_msg m, of_with;
+	unsigned before;
+
+	(void)state;
+	to = ds_dgram(ask, CID_ANY, PORT, &m);
+	with = ds_dgram(ask, CID_ANY, PORT + 1, &of_with);
+	assert_true(to >= 0 && with >= 0);
+	assert_int_equal(connected(ask, &of_with, with), 0);
+	before = zf_fds();
+	send_bombs(with, NULL, LOOKED, end);
+	zf_awake();
+	assert_int_equal(send(with, "one", 3, 0), 3);
+	arrives(to, "one"); /* what was sent before has been read */
+	assert_true(zf_fds() <= before + MESSAGES * LOOKED + FEW);
+	for (unsigned i = 0; i < MESSAGES; i++)
+		close(end[i]);
+	assert_true(zf_fds_back(before + FEW));
 	close(with);
 	close(to);
 	close(ask);
@@ -225,7 +254,7 @@ static void before_another_connect(void **state)
 	with = ds_dgram(ask, CID_ANY, PORT + 1, &of_with);
 	assert_true(to >= 0 && with >= 0);
 	assert_int_equal(connected(ask, &of_with, with), 0);
-	send_bombs(with, NULL, end);
+	send_bombs(with, NULL, AT_ONCE, end);
 	dissolve(with);
 	ds_connect_msg(&again, SOCK_DGRAM, ZV_CID_LOCAL, PORT);
 	memcpy(again.label, of_with.label, sizeof(again.label));
@@ -249,6 +278,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(beside_datagrams_with_an_address, up, down),
 		cmocka_unit_test_setup_teardown(on_a_connected_socket, up, down),
+		cmocka_unit_test_setup_teardown(few_on_a_connected_socket, up, down),
 		cmocka_unit_test_setup_teardown(before_another_connect, up, down),
 	};
 
