@@ -54,6 +54,7 @@ struct waiting {
 	bool ignore_events;  /* events do not keep it awake */
 	uint64_t timeout_ns; /* UINT64_MAX: no limit */
 	uint64_t deadline;   /* 0: not known yet */
+	uint64_t again;	     /* when it looks again in any case; 0: not before the deadline */
 	uint64_t start, now; /* of this spell of polling; 0: not begun */
 	unsigned idle;	     /* empty polls */
 	bool slept;	     /* in this call */
@@ -109,7 +110,7 @@ static int done(struct waiting *w, int ret)
 /* Arms all queues. Returns the time of the first timer, 0: there is work. */
 static uint64_t arm_all(const struct waiting *w)
 {
-	uint64_t next = w->deadline;
+	uint64_t next = w->again && w->again < w->deadline ? w->again : w->deadline;
 
 	for (unsigned i = 0; i < w->n; i++) {
 		struct zv_queue *q = w->queues[i];
@@ -404,13 +405,12 @@ static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 }
 
 /*
- * True: this side has memory for channels, and a connection that is requested now has none, because
- * the peer has not learned of that memory. Packets follow the offer, so its being sent is enough.
- * Kernel sockets do not: whoever requests over one says before that it wants a channel, and can
- * only do so once the region is in use. A peer that does not want it is waited for once, @limit ns
- * from its HELLO.
+ * Not 0: a connection that is requested now has no channel, because the peer has not learned of
+ * this side's memory. Packets follow the offer, so its being sent is enough. Kernel sockets do not:
+ * who requests over one says before that it wants a channel, and can only do so once the region is
+ * in use. A peer that does not want it is waited for once, @limit ns from its HELLO: until then.
  */
-static bool offer_pending(const struct zv_queue *q, uint64_t limit)
+static uint64_t offer_pending(const struct zv_queue *q, uint64_t limit)
 {
 	const struct transport_region_ops *ops = q->dev->ops->regions;
 	struct ctrl_offer offer;
@@ -418,11 +418,10 @@ static bool offer_pending(const struct zv_queue *q, uint64_t limit)
 
 	if (q->host || !q->tq->up || q->dev->opts.flags & (ZV_OPT_NO_CHANNEL | ZV_OPT_NO_HELLO) ||
 	    !ops || !ops->offer || ops->offer(q->dev->t, q->index, &offer))
-		return false;
-	if (q->peer.state == HELLO_OFF || q->peer.state == HELLO_WAIT)
-		return true;
-	return q->dev->ops->kernel_sockets && q->peer.state == HELLO_DONE &&
-	       grants_offered(q, &since) && zv_now() - since < limit;
+		return 0;
+	if (q->peer.state != HELLO_DONE)
+		return q->peer.state == HELLO_PLAIN ? 0 : UINT64_MAX;
+	return q->dev->ops->kernel_sockets && grants_offered(q, &since) ? since + limit : 0;
 }
 
 /*
@@ -435,21 +434,22 @@ static int offer_wait(struct waiting *w)
 	struct zv_queue *q = w->queues[0];
 	const uint64_t all = w->timeout_ns, limit = q->dev->opts.connect_timeout_ns;
 	const uint64_t part = (all < limit ? all : limit) / 2, rest = all - part;
-	bool armed = q->arm.state, pending = true;
+	bool armed = q->arm.state;
 	int ret = 0;
 
 	w->timeout_ns = part;
-	while (!ret) {
+	for (w->again = UINT64_MAX; !ret;) {
 		if (quiesce_enter(&q->tq->qs)) {
 			queue_work(q);
-			pending = offer_pending(q, limit / 2);
+			w->again = offer_pending(q, limit / 2);
 			quiesce_leave(&q->tq->qs);
 		}
-		if (!pending)
+		if (!w->again || w->again <= zv_now())
 			break;
 		ret = queue_woken(q) ? -EINTR : wait_more(w);
 	}
 	arm_again(w, armed);
+	w->again = 0;
 	w->timeout_ns = all;
 	if (w->deadline)
 		w->deadline = rest < UINT64_MAX - w->deadline ? w->deadline + rest : UINT64_MAX;
