@@ -301,7 +301,11 @@ ZV_API int zv_conn_close(struct zv_conn *conn);
  */
 ZV_API int zv_conn_reset(struct zv_conn *conn);
 
-/* Fills in *info; the caller has set its member size. -EINVAL. */
+/*
+ * Fills in *info; the caller has set its member size. Members that this library does not know stay
+ * as they are, and those that the caller does not know are left out; info->size says how much there
+ * is. -EINVAL.
+ */
 ZV_API int zv_conn_info(struct zv_conn *conn, struct zv_conn_info *info);
 
 /*

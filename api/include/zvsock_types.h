@@ -193,6 +193,7 @@ struct zv_conn_info {
 	void *user; /* as set by zv_set_user, also after zv_conn_close; NULL: never set */
 };
 #define ZV_CONN_INCOMING (1u << 0) /* the peer asked for it */
+#define ZV_CONN_CHANNEL	 (1u << 1) /* its payload goes through shared memory: it has a channel */
 
 /* Counters of a queue since zv_open. Every cause of a drop, a reset or a broken ring has one. */
 struct zv_queue_stats {

@@ -559,6 +559,17 @@ func (c *Conn) CloseWrite() error {
 	return err
 }
 
+// Channel tells whether its payload goes through shared memory and bypasses zvsockd; false for one that was closed.
+func (c *Conn) Channel() bool {
+	c.q.mu.Lock()
+	defer c.q.mu.Unlock()
+	if c.p == nil {
+		return false
+	}
+	info := C.struct_zv_conn_info{size: C.sizeof_struct_zv_conn_info}
+	return C.zv_conn_info(c.p, &info) == 0 && info.flags&C.ZV_CONN_CHANNEL != 0
+}
+
 // LocalAddr is this side's CID and port.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 

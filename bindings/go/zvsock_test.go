@@ -74,6 +74,10 @@ func TestBytesGoBothWays(t *testing.T) {
 	if err != nil || !bytes.Equal(got, sent) {
 		t.Fatalf("%d of %d bytes came back: %v", len(got), len(sent), err)
 	}
+	x.Close()
+	if x.Channel() {
+		t.Fatal("a closed connection has a channel")
+	}
 	if x.RemoteAddr().String() != "1:1234" || y.LocalAddr().(Addr).Port != port {
 		t.Fatal(x.RemoteAddr(), y.LocalAddr())
 	}

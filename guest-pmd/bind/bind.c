@@ -451,7 +451,12 @@ void bind_check(const char *root, const struct pci_info *i, const struct machine
 		check_vfio(root, i, m, r);
 	else if (strcmp(i->driver, UIO) == 0)
 		check_uio(i, m, r);
+	else if (!i->driver[0])
+		bind_report(r, -EBUSY, "%s: it has no driver; for vfio: or uio:, zv-bind bind %s",
+			    i->bdf, i->bdf);
 	else
-		bind_report(r, -EBUSY, "%s: bound to %s: zv-bind bind %s", i->bdf,
-			    i->driver[0] ? i->driver : "no driver", i->bdf);
+		bind_report(r, -EBUSY,
+			    "%s: the kernel's driver (%s) has it, for AF_VSOCK and vsock:; for "
+			    "vfio: or uio:, zv-bind bind %s",
+			    i->bdf, i->driver, i->bdf);
 }

@@ -132,7 +132,10 @@ static void report_ready(const char *root, const char *space, const char *dax, s
 			    "%s is the dax device %s, but there is no /%s; is /dev a devtmpfs?",
 			    space, dax, dev);
 	else
-		bind_report(r, 0, "%s: ready as /dev/%s", space, dax);
+		bind_report(r, 0,
+			    "%s: ready as /dev/%s; if the VM shares it with its host, channels go "
+			    "through it",
+			    space, dax);
 }
 
 /* ---- is it empty? ---- */
@@ -341,8 +344,8 @@ bool bind_dax_check(const char *root, struct report *r)
 	if (n)
 		bind_report(
 			r, 0,
-			"%s: no dax device; if it is the region that this VM shares with its host: "
-			"zv-bind dax %s",
+			"%s: a disk, as the kernel offers every NVDIMM at first; if it is the "
+			"memory that this VM shares with its host, for channels: zv-bind dax %s",
 			space[0], space[0]);
 	return n > 0;
 }

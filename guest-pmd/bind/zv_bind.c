@@ -24,7 +24,8 @@ static const char usage[] =
 	"Prepares a guest for the device URIs vfio:BDF and uio:BDF.\n"
 	"\n"
 	"  status     virtio-vsock devices, their drivers, IOMMU, hugepages, limits\n"
-	"  check      whether each device can be opened, and if not, what to do; exit code 1 then\n"
+	"  check      whether vfio: or uio: can open each device, and if not, what to do; exit\n"
+	"             code 1 then, also while the kernel's driver has it; shared memory as well\n"
 	"  bind       binds devices to vfio-pci where an IOMMU translates for them, else to\n"
 	"             uio_pci_generic, whose DMA is not confined; loads the modules\n"
 	"  unbind     gives them back to the kernel's own driver\n"
@@ -174,9 +175,10 @@ static int cmd_check(const struct options *o)
 		good &= print_report(o, list, NULL, &r);
 	if (n <= 0) {
 		r.err = n ? n : -ENODEV;
-		(void)snprintf(r.text, sizeof(r.text), "no virtio-vsock device: %s",
+		(void)snprintf(r.text, sizeof(r.text), "no virtio-vsock device on PCI: %s",
 			       n ? strerror(-n)
-				 : "the VM has none (QEMU: -device vhost-user-vsock-pci)");
+				 : "the VM has none (QEMU: -device vhost-user-vsock-pci); channels "
+				   "need one as well");
 		good = print_report(o, list, NULL, &r);
 	}
 	if (o->json)

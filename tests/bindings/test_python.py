@@ -85,6 +85,7 @@ def bytes_go_both_ways(w):
     while (got := b.recv(10, timeout=zvd_program.LIMIT)):
         raise AssertionError(got)
     assert a.info()['tx_bytes'] == 5 and a.info()['state']
+    assert a.info()['flags'] & ~zvsock.CONN_CHANNEL == 0 and b.info()['flags'] & ~zvsock.CONN_CHANNEL == zvsock.CONN_INCOMING
     a.close()
     assert a.closed
     raises(ValueError, a.send, b'x')

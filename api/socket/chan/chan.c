@@ -471,6 +471,7 @@ static void info(const struct zv_conn *c, struct zv_conn_info *info)
 	struct chan *ch = c->chan;
 	uint64_t room = shm_channel_room(ch->ch);
 
+	info->flags |= ZV_CONN_CHANNEL;
 	info->tx_credit =
 		c->state == VC_CONNECTED && vsock_shut_can_send(&c->shut) ? (uint32_t)room : 0;
 	info->rx_unread = (uint32_t)ch->unread;

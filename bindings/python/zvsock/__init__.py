@@ -30,6 +30,7 @@ EV_IN, EV_OUT, EV_CONNECT, EV_ACCEPT = lib.ZV_EV_IN, lib.ZV_EV_OUT, lib.ZV_EV_CO
 EV_HUP, EV_ERR, EV_EPIPE, EV_WAKE = lib.ZV_EV_HUP, lib.ZV_EV_ERR, lib.ZV_EV_EPIPE, lib.ZV_EV_WAKE
 BUSY_POLL, NO_HUGE, NO_HELLO = lib.ZV_OPT_BUSY_POLL, lib.ZV_OPT_NO_HUGE, lib.ZV_OPT_NO_HELLO
 NO_CHANNEL, PACKED, SPLIT = lib.ZV_OPT_NO_CHANNEL, lib.ZV_OPT_PACKED, lib.ZV_OPT_SPLIT
+CONN_INCOMING, CONN_CHANNEL = lib.ZV_CONN_INCOMING, lib.ZV_CONN_CHANNEL
 
 _NEVER = (1 << 64) - 1
 _BUFS = 64  # buffers a call at most
@@ -355,7 +356,7 @@ class Connection:
 
     @_owner
     def info(self):
-        """A dict of struct zv_conn_info."""
+        """A dict of struct zv_conn_info; 'flags' has CONN_ bits."""
         info = ffi.new('struct zv_conn_info *', {'size': ffi.sizeof('struct zv_conn_info')})
         _check(lib.zv_conn_info(_alive(self), info))
         return _fields(info, [n for n in dir(info) if n != 'size'])

@@ -30,6 +30,9 @@ pub const ZV_EV_ERR: u32 = 1 << 5;
 pub const ZV_EV_EPIPE: u32 = 1 << 6;
 pub const ZV_EV_WAKE: u32 = 1 << 7;
 
+pub const ZV_CONN_INCOMING: u32 = 1 << 0;
+pub const ZV_CONN_CHANNEL: u32 = 1 << 1;
+
 pub const ZV_OPT_BUSY_POLL: u32 = 1 << 0;
 pub const ZV_OPT_NO_HUGE: u32 = 1 << 1;
 pub const ZV_OPT_NO_HELLO: u32 = 1 << 2;

@@ -42,6 +42,8 @@ fn bytes_and_the_end() {
     assert_eq!(y.recv_wait(&mut data).unwrap(), 5);
     assert_eq!(&data[..5], b"hello");
     assert_eq!(x.info().unwrap().tx_bytes, 5);
+    assert_eq!(x.info().unwrap().flags & ffi::ZV_CONN_INCOMING, 0);
+    assert_eq!(y.info().unwrap().flags & ffi::ZV_CONN_INCOMING, ffi::ZV_CONN_INCOMING);
     drop(x);
     drop(a.queue(0).unwrap().poll().unwrap());
     assert_eq!(y.recv_wait(&mut data).unwrap(), 0);

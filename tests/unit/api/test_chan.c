@@ -44,6 +44,8 @@ static void test_bytes_take_the_channel(void **state)
 	assert_int_equal(chan_stats(P.g).tx_packets, before.tx_packets);
 	assert_int_equal(info_of(C.guest.c).tx_bytes, 5);
 	assert_int_equal(info_of(C.host.c).rx_bytes, 5);
+	assert_int_equal(info_of(C.guest.c).flags, ZV_CONN_CHANNEL);
+	assert_int_equal(info_of(C.host.c).flags, ZV_CONN_CHANNEL | ZV_CONN_INCOMING);
 	chan_close(&C);
 	assert_int_equal(chan_stats(P.g).chans, 0);
 }

@@ -295,7 +295,13 @@ static void checks_name_the_mend(void **state)
 	assert_int_equal(r.err, -EOPNOTSUPP); /* behind an IOMMU that translates */
 	strcpy(i.driver, "virtio-pci");
 	bind_check(root, &i, &m, &r);
+	assert_int_equal(r.err, -EBUSY); /* though AF_VSOCK has it as it is */
+	assert_non_null(strstr(r.text, "AF_VSOCK"));
+	assert_non_null(strstr(r.text, "zv-bind bind 0000:00:05.0"));
+	i.driver[0] = 0;
+	bind_check(root, &i, &m, &r);
 	assert_int_equal(r.err, -EBUSY);
+	assert_non_null(strstr(r.text, "no driver"));
 }
 
 /* ---- DMA memory ---- */
