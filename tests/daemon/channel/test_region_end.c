@@ -52,8 +52,9 @@ static struct region_mem memory(uint64_t size)
 	static ino_t ino;
 
 	maps++;
+	ino++;
 	return (struct region_mem){
-		.at = {.size = size, .fd = -1, .page_size = 4096}, .ino = ++ino, .drop = drop};
+		.at = {.size = size, .fd = -1, .page_size = 4096}, .ino = ino, .drop = drop};
 }
 
 static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
