@@ -23,7 +23,7 @@
 #define TICKS 10u /* timer ticks in the time-out of a client */
 
 /* epoll data: the index of a client, or one of these. */
-enum { EV_LISTENER = CONTROL_CLIENTS, EV_TIMER, EV_NOTIFY };
+enum { EV_LISTENER = CONTROL_CLIENTS, EV_TIMER, EV_NOTIFY, EV_ALL };
 
 static int watch(struct control *ct, int op, int fd, uint32_t events, uint32_t what)
 {
@@ -391,8 +391,8 @@ int control_fd(const struct daemon *d)
 void control_serve(struct daemon *d)
 {
 	struct control *ct = d->control;
-	struct epoll_event ev[CONTROL_CLIENTS];
-	int n = ct ? epoll_wait(ct->ep, ev, CONTROL_CLIENTS, 0) : 0;
+	struct epoll_event ev[EV_ALL]; /* all at once: a client that has gone leaves its place */
+	int n = ct ? epoll_wait(ct->ep, ev, EV_ALL, 0) : 0;
 	bool more = false, late = false;
 
 	for (int i = 0; i < n; i++) {
