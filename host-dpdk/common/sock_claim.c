@@ -167,9 +167,9 @@ static int lock_file(const char *path)
 		if (there > 0)
 			return fd;
 		(void)close(fd);
-		if (there < 0)
+		if (there < 0) /* the file stays: it may be another's by now */
 			return zv_err(there, "%s: cannot look at the lock file %s: %s", path, lock,
-				      zv_strerror(there));
+				      there == -EXDEV ? DIR_MOUNTED : zv_strerror(there));
 	}
 }
 
