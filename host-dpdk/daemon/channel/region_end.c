@@ -96,9 +96,9 @@ bool regions_check(void)
 	uint64_t times;
 
 	pthread_mutex_lock(&regions.lock);
-	if (regions.waking)
-		(void)!read(regions.timer, &times, sizeof(times));
-	regions.waking = false;
+	/* It may not have expired yet, and is read later then: poll(2) would return for ever. */
+	if (regions.waking && read(regions.timer, &times, sizeof(times)) == (ssize_t)sizeof(times))
+		regions.waking = false;
 	last = TAILQ_LAST(&regions.dead, region_list);
 	pthread_mutex_unlock(&regions.lock);
 	while ((r = next_dead(last))) {

@@ -118,6 +118,20 @@ static void the_main_thread_is_woken(void **state)
 	}
 }
 
+/* The main thread came for something else before the timer had expired. */
+static void the_timer_is_read_later(void **state)
+{
+	struct pollfd p = {.fd = regions_fd(), .events = POLLIN};
+	struct region_mem mem = memory(SIZE);
+
+	(void)state;
+	region_put(region_new(&mem, "vm", 0));
+	(void)regions_check();
+	(void)poll(&p, 1, 1000); /* 20 ms as a rule */
+	(void)regions_check();
+	assert_int_equal(poll(&p, 1, 0), 0);
+}
+
 /* Each driver that says HELLO takes the former one's region away, and offers another one. */
 static void a_guest_has_few_at_a_time(void **state)
 {
@@ -213,9 +227,9 @@ static void channels_of_a_device_are_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(they_count_until_they_are_freed),  T(the_main_thread_is_woken),
-		T(a_guest_has_few_at_a_time),	     T(a_large_one_takes_little_memory),
-		T(channels_of_a_device_are_bounded),
+		T(they_count_until_they_are_freed), T(the_main_thread_is_woken),
+		T(the_timer_is_read_later),	    T(a_guest_has_few_at_a_time),
+		T(a_large_one_takes_little_memory), T(channels_of_a_device_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

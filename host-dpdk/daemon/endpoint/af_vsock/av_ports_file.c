@@ -121,7 +121,7 @@ static bool replace_file(struct av_space *s, const char *all, size_t len)
 
 static bool may_not_replace(int err)
 {
-	return err == EACCES || err == EPERM || err == EROFS;
+	return err == EACCES || err == EPERM || err == EROFS || err == EBUSY; /* a mount */
 }
 
 static void write_all(struct av_space *s)
