@@ -40,6 +40,15 @@ NOT_ON_UNIX = {
     },
 }
 
+# Such a program polls until one byte more than 64 KiB is there, and reads that without waiting. AF_UNIX wakes it for any
+# byte, so it depends on the guest's speed whether the last packet, of one byte, is there by then.
+LATE_BYTE = 'poll(2) of an AF_UNIX socket does not look at SO_RCVLOWAT: the last byte may be too late'
+MAY_FAIL_ON_UNIX = {
+    'guest': {},
+    'host': {'SOCK_STREAM virtio credit update + SO_RCVLOWAT': LATE_BYTE,
+             'SOCK_STREAM virtio credit update + low rx_bytes': LATE_BYTE},
+}
+
 OF_OLD_TEST = {'host': {'SOCK_SEQPACKET invalid receive buffer':
                         'the test of 6.1 wants ENOMEM; later kernels, and AF_UNIX, give EFAULT'}}
 
@@ -168,7 +177,7 @@ class Conformance:
                 far = self.host(mode, *self.args(number, 'client', port, self.vm.cid))
             jobs += [near, far]
             codes = near.wait(), far.wait()
-            return '' if codes == (0, 0) else f'guest: {near.output.strip()[-150:]}; host: {far.output().strip()[-150:]}'
+            return '' if codes == (0, 0) else f'guest: {near.output.strip()[-150:]}; host: {far.account()[-400:]}'
         finally:
             for job in jobs:
                 job.kill(9)
@@ -178,7 +187,7 @@ class Conformance:
         until(lambda: guest.start(f"netstat -ltn | grep -q ':{CONTROL} '").wait() == 0, 'socat to listen in the guest')
 
     def all(self, mode, server):
-        bad, cannot = [], dict(NOT_ON_UNIX[server])
+        bad, late, cannot = [], [], dict(NOT_ON_UNIX[server])
         if self.package == PACKAGE['stable']:
             cannot.update(OF_OLD_TEST.get(server, {}))
         for number, name in self.cases.items():
@@ -187,11 +196,13 @@ class Conformance:
                 why.append(self.case(number, mode, server))
             if name in cannot and not why[-1]:
                 bad.append(f'{number} {name}: passes: take it out of NOT_ON_UNIX and docs/drop-in.md')
-            if name not in cannot and why[-1]:
+            if name in MAY_FAIL_ON_UNIX[server] and 'recv: Resource temporarily unavailable' in why[-1]:
+                late.append(f'{name} ({MAY_FAIL_ON_UNIX[server][name]})')
+            elif name not in cannot and why[-1]:
                 bad.append(f'{number} {name}: {why[-1]}')
         if bad:
             raise Failure(f'mode {mode}, server on the {server}:\n' + '\n'.join(bad))
-        cannot = [f'{name} ({cannot[name]})' for name in self.cases.values() if name in cannot]
+        cannot = late + [f'{name} ({cannot[name]})' for name in self.cases.values() if name in cannot]
         return f'{len(self.cases) - len(cannot)} of {len(self.cases)} cases; not: {", ".join(cannot) or "none"}'
 
 
