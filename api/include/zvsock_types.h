@@ -170,9 +170,12 @@ struct zv_dev_info {
 	const char *transport; /* scheme of the URI: "vhost-user", ...; static storage */
 	uint32_t flags;	       /* ZV_DEV_* */
 	uint32_t reserved;
+	uint64_t attached_ns; /* CLOCK_MONOTONIC when a VMM attached to a device of `host:`; 0:
+				 there is none, or another kind of device */
 };
 #define ZV_DEV_CHANNELS (1u << 0) /* the peer is zvsock and can use channels */
 #define ZV_DEV_DGRAM	(1u << 1) /* the peer is zvsock, and both sides use datagrams */
+#define ZV_DEV_RAN	(1u << 2) /* since attached_ns at least one pair has run */
 
 struct zv_conn_info {
 	size_t size; /* set by the caller: sizeof(struct zv_conn_info) */

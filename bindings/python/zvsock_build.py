@@ -32,7 +32,7 @@ struct zv_buf { void *data; uint32_t len, capacity, flags; ...; };
 struct zv_event { struct zv_conn *conn; uint32_t events, port; int32_t err; uint32_t queue; ...; };
 struct zv_dev_info {
     size_t size; uint64_t cid, guest_cid; uint32_t queues, queues_up; uint64_t page_size; enum zv_peer_kind peer;
-    const char *transport; ...;
+    const char *transport; uint32_t flags; uint64_t attached_ns; ...;
 };
 struct zv_conn_info {
     size_t size; uint64_t local_cid, peer_cid; uint32_t local_port, peer_port; enum zv_type type; uint32_t queue, tx_credit,

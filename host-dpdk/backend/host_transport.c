@@ -186,6 +186,24 @@ static uint64_t host_page_size(struct transport_dev *t)
 	return size;
 }
 
+/* Of several frontends the first; a stock driver starts only the pair of one. */
+static uint64_t host_attached(struct transport_dev *t, bool *ran)
+{
+	const struct host_dev *d = host_of(t);
+	uint64_t first = 0;
+
+	*ran = false;
+	for (unsigned i = 0; i < d->uri.npaths; i++) {
+		bool its_ran;
+		uint64_t ns = vu_attached(d->vu[i], &its_ran);
+
+		*ran |= its_ran;
+		if (ns && (!first || ns < first))
+			first = ns;
+	}
+	return first;
+}
+
 static struct transport_queue *host_queue(struct transport_dev *t, unsigned i)
 {
 	return i < t->nqueues ? &host_of(t)->q[i]->tq : NULL;
@@ -198,6 +216,7 @@ static const struct transport_ops host_ops = {
 	.close = host_close,
 	.guest_cid = host_cid,
 	.page_size = host_page_size,
+	.attached = host_attached,
 	.queue = host_queue,
 	.fd = vhost_pair_fd,
 };

@@ -8,6 +8,7 @@
 #include "channel/broker.h"
 #include "channel/reach.h"
 #include "control/control.h"
+#include "core/attached.h"
 #include "core/fds.h"
 #include "core/log.h"
 #include "endpoint/af_vsock/endpoint_af_vsock.h"
@@ -221,6 +222,7 @@ bool daemon_check(const struct daemon *d)
 			guest_check(g);
 		if (!due)
 			continue;
+		attached_check(g, now * 1000000u);
 		lent |= as_host_check(g);
 		reach_look_lent(g, may_return, &r);
 	}

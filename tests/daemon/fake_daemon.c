@@ -97,16 +97,17 @@ int zv_queue_stats(const struct zv_queue *q, struct zv_queue_stats *stats, size_
 }
 
 struct zv_dev {
-	uint64_t cid;
+	uint64_t cid, attached_ns;
 };
 static struct zv_dev devs[FAKE_GUESTS];
 
 int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *info)
 {
-	info->queues_up = 1;
+	info->queues_up = !dev->attached_ns;
 	info->guest_cid = dev->cid;
 	info->peer = ZV_PEER_PLAIN;
 	info->flags = 0;
+	info->attached_ns = dev->attached_ns;
 	return 0;
 }
 
@@ -143,7 +144,7 @@ static void make_guest(struct fake *f, unsigned i)
 	g->counters.guest_joined = 12;
 	(void)snprintf(g->name, sizeof(g->name), "%s", names[i]);
 	g->cfg = c;
-	devs[i].cid = c->cid;
+	devs[i] = (struct zv_dev){.cid = c->cid};
 	g->dev = &devs[i];
 	g->n_queues = FAKE_QUEUES;
 	g->next = i + 1 < FAKE_GUESTS ? &f->guests[i + 1] : NULL;
@@ -194,6 +195,13 @@ void fake_free(struct fake *f)
 	(void)close(f->stop[1]);
 	(void)rmdir(f->dir);
 	free(f);
+}
+
+void fake_attach(struct fake *f, unsigned guest, uint64_t since_ns)
+{
+	pthread_mutex_lock(&f->main);
+	devs[guest].attached_ns = since_ns;
+	pthread_mutex_unlock(&f->main);
 }
 
 void fake_conns(struct fake *f, unsigned guest, unsigned queue, unsigned n)

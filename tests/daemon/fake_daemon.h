@@ -50,6 +50,9 @@ void fake_free(struct fake *f);
 /* From now on the queue has @n connections. */
 void fake_conns(struct fake *f, unsigned guest, unsigned queue, unsigned n);
 
+/* From now on a VMM is attached to the guest, since then (CLOCK_MONOTONIC), and no queue is up. */
+void fake_attach(struct fake *f, unsigned guest, uint64_t since_ns);
+
 /* A packet on a queue, as its lcore would see it. False: there is no tap. */
 bool fake_packet(struct zv_queue *q, bool sent, unsigned op, const struct iovec *iov, int n);
 

@@ -15,19 +15,12 @@ import sys
 import threading
 import time
 
-from zvd_program import LIMIT, PATIENT, ZVSOCKD, case, main, reload
+from zvd_program import LIMIT, PATIENT, ZVSOCKD, case, main, reload, until
 
 ZVSOCKD_GUEST, ZVSOCKCTL = sys.argv[2:4]
 MIB = 1 << 20
 HOST = f'[daemon]\ncontrol = DIR/hc\n[guest vm]\ncid = 5\nsocket = DIR/vm.sock\nunix = DIR/h\nbuiltin = echo:7, discard:9\n{PATIENT}'
 DEVICE = f'[daemon]\ncontrol = DIR/gc\n[device vm0]\nuri = vhost-user:DIR/vm.sock\nunix = DIR/g\nbuiltin = echo:7\n{PATIENT}'
-
-
-def until(condition, what):
-    end = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < end, f'waited in vain for {what}'
-        time.sleep(0.05)
 
 
 def both(w, device=DEVICE, program=ZVSOCKD_GUEST):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""zvsockd whose guests cannot all be started, and with very large configurations (zvd_program.py).
+"""zvsockd whose guests cannot all be started or used, and with very large configurations (zvd_program.py).
 
 usage: test_zvsockd_down.py ZVSOCKD ZVSOCKCTL
 """
@@ -9,12 +9,14 @@ import json
 import os
 import resource
 import signal
+import socket
+import struct
 import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 
-from zvd_program import GUEST, LIMIT, Skip, case, main, reload, run
+from zvd_program import GUEST, LIMIT, Skip, case, main, reload, run, until
 
 ZVSOCKCTL = sys.argv[2]
 CONTROL = '[daemon]\ncontrol = DIR/control\n'
@@ -177,6 +179,24 @@ def a_reload_leaves_none(w):
     reload(w, d, CONTROL + GUEST, 'guests: 0 of 1, lcores: 1; not started: web')
     os.unlink(w.path('web.sock'))
     w.wait_told('guests: 1 of 1', d)
+    w.end(d)
+
+
+# ---- one whose VMM starts no queue
+
+@case
+def a_vmm_that_starts_no_queue(w):
+    """It is told from a guest without a VMM, and the hint of what may be wrong waits for half a minute."""
+    d = w.up('-c', w.write('c', CONTROL + GUEST + OTHER))
+    with socket.socket(socket.AF_UNIX) as vmm:
+        vmm.settimeout(LIMIT)
+        vmm.connect(w.path('web.sock'))
+        vmm.sendall(struct.pack('=III', 1, 1, 0))  # GET_FEATURES
+        assert len(vmm.recv(20)) == 20
+        of, failed = guests(w)
+        assert failed == 0 and (of['web']['state'], of['db']['state']) == ('attached', 'down'), of
+        assert of['web']['queues_up'] == 0 and of['web']['attached_ns'] > 0 and 'attached_ns' not in of['db'], of
+    until(lambda: guests(w)[0]['web']['state'] == 'down', 'the VMM to be gone')
     w.end(d)
 
 

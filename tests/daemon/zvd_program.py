@@ -35,6 +35,13 @@ def case(function):
     return function
 
 
+def until(condition, what):
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end, f'waited in vain for {what}'
+        time.sleep(0.05)
+
+
 def open_folder():
     """A directory for temporary files that every user can enter; not each TMPDIR is such. None: there is none."""
     for folder in (tempfile.gettempdir(), '/tmp', '/var/tmp'):

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- what the sockets say ---- */
@@ -16,7 +17,13 @@ static void on_attached(void *ctx)
 {
 	struct vu_dev *d = ctx;
 
+	struct timespec t;
+
 	d->offered = d->protocol = 0;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	__atomic_store_n(&d->ran, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&d->attached_ns, (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec,
+			 __ATOMIC_RELEASE);
 	for (unsigned i = 0; i < d->nqueues; i++)
 		d->queues[i]->closer = vu_server_closer(d->socket);
 }
@@ -33,7 +40,10 @@ static void on_refused(void *ctx, const struct vu_msg *m)
 
 static void on_gone(void *ctx)
 {
-	vu_forget_frontend(ctx);
+	struct vu_dev *d = ctx;
+
+	__atomic_store_n(&d->attached_ns, 0, __ATOMIC_RELEASE);
+	vu_forget_frontend(d);
 }
 
 static void on_died(void *ctx)
@@ -172,4 +182,12 @@ int vu_region_import(struct vu_dev *d, struct gpa gpa, uint64_t size, struct gue
 uint64_t vu_page_size(struct vu_dev *d)
 {
 	return __atomic_load_n(&d->page_size, __ATOMIC_RELAXED);
+}
+
+uint64_t vu_attached(struct vu_dev *d, bool *ran)
+{
+	uint64_t ns = __atomic_load_n(&d->attached_ns, __ATOMIC_ACQUIRE);
+
+	*ran = ns && __atomic_load_n(&d->ran, __ATOMIC_RELAXED);
+	return ns;
 }

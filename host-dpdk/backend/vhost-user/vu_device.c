@@ -284,6 +284,7 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 		return;
 	}
 	snapshot(d, pair, &d->loaded[pair]);
+	__atomic_store_n(&d->ran, true, __ATOMIC_RELAXED);
 	/* From here on the rings belong to the owner; what it takes from now on is no sign of a
 	 * former session. */
 	if (pair == 0 && q->tq.inherited)

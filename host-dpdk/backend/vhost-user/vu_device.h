@@ -75,8 +75,10 @@ struct vu_dev {
 	struct guest_mem *rings; /* NULL: no memory table */
 	struct guest_shares shares;
 	uint64_t page_size;
-	bool reset_due;	  /* a TRANSPORT_RESET waits for the event ring */
-	uint32_t waiting; /* bit i: pair i could not start for lack of our resources */
+	uint64_t attached_ns; /* CLOCK_MONOTONIC when the frontend attached; 0: none has. Atomic */
+	bool ran;	      /* ... and a pair has run since then. Atomic */
+	bool reset_due;	      /* a TRANSPORT_RESET waits for the event ring */
+	uint32_t waiting;     /* bit i: pair i could not start for lack of our resources */
 	bool evt_loaded;
 	struct vhost_ring evt;
 	struct vhost_call evt_call;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* "guests" of the control socket: each guest or device, its sockets, and why it is not started. */
+#include "base/clock.h"
 #include "config/config_part.h"
 #include "control_int.h"
+#include "core/attached.h"
 
 #include <string.h>
 #include <zvsock.h>
@@ -89,11 +91,22 @@ static json_t *guest_json(const struct daemon *d, const struct guest *g)
 {
 	static const char *const peers[] = {"unknown", "plain", "zvsock"};
 	struct zv_dev_info info = {.size = sizeof(info)};
+	uint64_t now = now_ns();
+	const char *hint;
 	json_t *j;
 
 	(void)zv_dev_info(g->dev, &info);
-	j = described(d->cfg, g->cfg, info.guest_cid, info.queues_up ? "up" : "down", g->n_queues,
-		      info.queues_up);
+	j = described(d->cfg, g->cfg, info.guest_cid,
+		      info.queues_up	 ? "up"
+		      : info.attached_ns ? "attached"
+					 : "down",
+		      g->n_queues, info.queues_up);
+	hint = attached_hint(g, &info, now);
+	if (info.attached_ns)
+		(void)json_object_set_new(j, "attached_ns",
+					  json_integer((json_int_t)(now - info.attached_ns)));
+	if (hint)
+		(void)json_object_set_new(j, "hint", json_string(hint));
 	(void)json_object_set_new(
 		j, "peer", json_string((unsigned)info.peer < 3 ? peers[info.peer] : "unknown"));
 	(void)json_object_set_new(j, "connections", json_integer((json_int_t)control_count(g)));

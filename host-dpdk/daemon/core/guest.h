@@ -72,6 +72,7 @@ struct guest {
 	uint64_t region_gpa, region_nonce, region_ns; /* ns: when it was offered */
 	unsigned programs;			      /* endpoint/endpoint_program.c; atomic */
 	uint64_t cid;				      /* as in the log; main thread only */
+	uint64_t hinted_ns; /* main thread: attachment of its VMM that the log has a hint about */
 	struct guest_queue queues[ZV_QUEUES_MAX];
 	unsigned n_queues;
 	char *why;			/* during start: GUEST_WHY_MAX bytes for guest_fails() */

@@ -98,6 +98,8 @@ static void guest_notes(const json_t *guest)
 
 	if (json_object_get(guest, "error"))
 		(void)printf("%s is not started: %s\n", str(guest, "name"), str(guest, "error"));
+	if (json_object_get(guest, "hint"))
+		(void)printf("%s: %s\n", str(guest, "name"), str(guest, "hint"));
 	if (!json_array_size(ports))
 		return;
 	(void)printf("%s has port", str(guest, "name"));

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "ctl/ctl.h"
 #include "ctl_run.h"
 #include "raw_client.h"
@@ -60,6 +61,40 @@ static void guests_is_a_table(void **state)
 		"/run/a b,c/db1.sock\n"
 		"a-b      5  up           1/2  plain           12  server  /run/a b,c/a-b0.sock "
 		"/run/a b,c/a-b1.sock /run/a b,c/a-b2.sock\n");
+}
+
+/* Just attached, and long ago: then what may be wrong is told. */
+static void a_vmm_that_starts_no_queue_is_named(void **state)
+{
+	static const struct {
+		uint64_t ago_s;
+		bool hint;
+	} cases[] = {{1, false}, {31, true}};
+	struct fake *f = *state;
+	struct run r;
+
+	for (size_t i = 0; i < 2; i++) {
+		uint64_t ago = cases[i].ago_s * 1000000000u;
+		const json_t *guest;
+		json_t *j;
+
+		fake_attach(f, 1, now_ns() - ago);
+		run_ctl(f, &r, ARGS("guests"));
+		assert_int_equal(r.code, CTL_OK);
+		assert_non_null(strstr(r.out, "\nweb      3  up              1/2  plain "));
+		assert_non_null(strstr(r.out, "\ndb       4  attached        0/2  plain "));
+		assert_int_equal(
+			strstr(r.out, "\ndb: a VMM is attached, but has started no queue") != NULL,
+			cases[i].hint);
+		run_ctl(f, &r, ARGS("guests", "--json", "db"));
+		j = json_loads(r.out, 0, NULL);
+		guest = json_array_get(json_object_get(j, "guests"), 0);
+		assert_string_equal(json_string_value(json_object_get(guest, "state")), "attached");
+		assert_true((uint64_t)json_integer_value(json_object_get(guest, "attached_ns")) >=
+			    ago);
+		assert_int_equal(json_object_get(guest, "hint") != NULL, cases[i].hint);
+		json_decref(j);
+	}
 }
 
 static void stats_have_totals_and_queues(void **state)
@@ -374,6 +409,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		CASE(list_is_a_table),
 		CASE(guests_is_a_table),
+		CASE(a_vmm_that_starts_no_queue_is_named),
 		CASE(stats_have_totals_and_queues),
 		CASE(json_is_the_answer),
 		CASE(qemu_args_are_ready_for_a_shell),

@@ -189,13 +189,18 @@ static void session(void **state)
 	struct transport_dev *d = open_dev(sock_a, 3);
 	struct transport_queue *q = ops->queue(d, 0), *q1 = ops->queue(d, 1);
 	struct front f, late;
+	uint64_t attached;
 	uint32_t s;
 	int third;
+	bool ran;
 	char c;
 
 	(void)state;
 	assert_null(ops->queue(d, 2));
+	assert_int_equal(ops->attached(d, &ran), 0);
 	front_make(&f, sock_a, 3);
+	attached = ops->attached(d, &ran);
+	assert_true(attached && !ran);
 	/* flips right after start, as QEMU makes them; the second pair stays unused */
 	pair_setup(&f, 0, 1);
 	enable(&f, 0, 0);
@@ -204,6 +209,9 @@ static void session(void **state)
 	assert_int_equal(q->rx_descs, N);
 	assert_int_equal(ops->page_size(d), 4096);
 	exchange(&f, q, 0, 1);
+	do /* shortly after the pair */
+		assert_int_equal(ops->attached(d, &ran), attached);
+	while (!ran);
 	s = q->session;
 	assert_int_equal(q->stats.sessions, 1); /* a ring that is off and on again goes on */
 	/* neither new call descriptors nor a new memory table end the session */
@@ -262,8 +270,10 @@ static void session(void **state)
 	front_free(&f);
 	wait_up(q, 0);
 	wait_up(q1, 0);
+	assert_int_equal(ops->attached(d, &ran), 0);
 	/* another one comes */
 	front_make(&f, sock_a, 3);
+	assert_true(ops->attached(d, &ran) > attached && !ran);
 	pair_setup(&f, 0, 1);
 	wait_up(q, 1);
 	exchange(&f, q, 0, 1);
