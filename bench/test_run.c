@@ -21,6 +21,9 @@ static struct {
 	bool running;
 	int fails[CELLS]; /* of the cells of @processes: the result of each of their runs */
 	unsigned sockets_runs;
+	/* Of the two peers of @peers, the second of which dies in its cell number @dies: 0 never */
+	unsigned peer_runs[2], dies, restarts;
+	bool comes_back;
 } fake;
 
 static int processes_start(void **state, const struct bench_opts *o, struct bench_facts *facts,
@@ -73,6 +76,35 @@ static int sockets_run(void *state, const struct bench_opts *o, const struct ben
 	return 0;
 }
 
+static int peers_run(void *state, const struct bench_opts *o, const struct bench_cell *c,
+		     struct bench_result *res, struct proc_err *err)
+{
+	(void)o;
+	assert_ptr_equal(state, &fake);
+	assert_true(fake.running);
+	*res = (struct bench_result){.valid = true, .messages = 7};
+	if (++fake.peer_runs[c->peer] < fake.dies || !fake.dies || c->peer == 0)
+		return 0;
+	if (fake.restarts && fake.comes_back)
+		return 0;
+	strcpy(err->text, "guest side: the process died");
+	return -EIO;
+}
+
+static int peers_restart(void *state, const struct bench_opts *o, const struct bench_cell *c,
+			 struct bench_facts *f, struct proc_err *err)
+{
+	(void)o;
+	(void)f;
+	assert_ptr_equal(state, &fake);
+	assert_int_equal(c->peer, 1);
+	fake.restarts++;
+	if (fake.comes_back)
+		return 0;
+	strcpy(err->text, "b: nobody listens");
+	return -ECONNREFUSED;
+}
+
 static const char *never_absent(const struct bench_opts *o)
 {
 	(void)o;
@@ -90,8 +122,14 @@ static const struct target sockets = {.name = "sockets",
 				      .io = IO_SOCKET,
 				      .absent = never_absent,
 				      .run = sockets_run};
-const struct target *const targets[] = {&processes, &sockets};
-const unsigned ntargets = 2;
+static const struct target peers = {.name = "peers",
+				    .io = IO_PEER,
+				    .start = processes_start,
+				    .run = peers_run,
+				    .stop = processes_stop,
+				    .restart = peers_restart};
+const struct target *const targets[] = {&processes, &sockets, &peers};
+const unsigned ntargets = 3;
 
 static const struct workload workload = {.name = "work"};
 
@@ -220,6 +258,64 @@ static void failures_apart_do_not(void **state)
 	assert_int_equal(run.failed_cells, 4);
 }
 
+/* Cells 0 to 3, each of both peers in turn, in place of those of @processes. */
+static int go_with_peers(void)
+{
+	int rc;
+
+	for (unsigned i = 0; i <= CELLS; i++)
+		cells[i].target = i < 4 ? &peers : &sockets;
+	for (unsigned i = 0; i < 4; i++)
+		cells[i].peer = i % 2;
+	opts.npeers = 2;
+	opts.targets = 1u << 1 | 1u << 2;
+	strcpy(opts.peers[0].name, "a");
+	strcpy(opts.peers[1].name, "b");
+	rc = go();
+	opts.npeers = 0;
+	opts.targets = 0;
+	return rc;
+}
+
+/* The cells of the other one go on, in the same processes. */
+static void a_peer_that_dies_takes_no_other_along(void **state)
+{
+	(void)state;
+	fresh();
+	fake.dies = 2; /* in cell 3 */
+	assert_int_equal(go_with_peers(), 0);
+	assert_true(run.failed);
+	assert_int_equal(fake.starts, 1);
+	assert_int_equal(fake.restarts, 1);
+	assert_int_equal(fake.peer_runs[0], 2 * REPEAT);
+	assert_int_equal(fake.peer_runs[1], 2);
+	for (unsigned i = 0; i <= CELLS; i++)
+		assert_int_equal(results[i][REPEAT - 1].valid,
+				 cells[i].target == &sockets || cells[i].peer == 0);
+	assert_string_equal(cells[0].failed, "");
+	assert_string_equal(cells[2].failed, "");
+	assert_string_equal(cells[3].failed, "guest side: the process died");
+	assert_string_equal(cells[1].failed, "not started again: b: nobody listens");
+	assert_int_equal(cells[1].failed_run, 1);
+	assert_true(results[1][0].valid); /* its first run came to its end */
+	assert_int_equal(lines(), 3);
+	assert_non_null(strstr(said, "vsock-bench: b: given up: not started again: b: nobody"));
+	assert_non_null(strstr(said, "2 of 6 cells failed: b work, 1 B; b work, 3 B\n"));
+}
+
+static void a_peer_that_comes_back_goes_on(void **state)
+{
+	(void)state;
+	fresh();
+	fake.dies = 1;
+	fake.comes_back = true;
+	assert_int_equal(go_with_peers(), 0);
+	assert_int_equal(fake.restarts, 1);
+	assert_int_equal(run.failed_cells, 1);
+	assert_int_equal(fake.peer_runs[0], 2 * REPEAT);
+	assert_true(results[3][REPEAT - 1].valid);
+}
+
 static void a_target_does_not_start(void **state)
 {
 	(void)state;
@@ -275,6 +371,8 @@ int main(void)
 		cmocka_unit_test(one_cell_fails),
 		cmocka_unit_test(failures_in_a_row_end_the_target),
 		cmocka_unit_test(failures_apart_do_not),
+		cmocka_unit_test(a_peer_that_dies_takes_no_other_along),
+		cmocka_unit_test(a_peer_that_comes_back_goes_on),
 		cmocka_unit_test(a_target_does_not_start),
 		cmocka_unit_test(a_target_does_not_start_again),
 		cmocka_unit_test(a_signal_ends_the_run),

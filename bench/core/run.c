@@ -109,6 +109,20 @@ int run_on_target(struct bench_run *r, const struct bench_cell *c, struct bench_
 	return c->target->run(r->state[target_index(c->target)], r->o, c, res, r->err);
 }
 
+static struct run_part *part_of(struct bench_run *r, const struct bench_cell *c)
+{
+	return &r->part[target_index(c->target)][c->target->restart ? c->peer : 0];
+}
+
+static void mark_failed(struct bench_run *r, struct bench_cell *c, unsigned nth, const char *why)
+{
+	snprintf(c->failed, sizeof(c->failed), "%s", why);
+	c->failed_run = nth;
+	c->res[nth] = (struct bench_result){0};
+	r->failed = true;
+	r->failed_cells++;
+}
+
 static void give_up(struct bench_run *r, const struct target *t, const char *why)
 {
 	stop_target(r, t);
@@ -118,21 +132,45 @@ static void give_up(struct bench_run *r, const struct target *t, const char *why
 		RUN_FAILURES);
 }
 
+/* The peer of @c, which has failed, is started anew or given up. 0 or -EINTR. */
+static int restart_peer(struct bench_run *r, const struct bench_cell *c)
+{
+	struct run_part *part = part_of(r, c);
+	int rc;
+
+	if (part->failures == RUN_FAILURES) {
+		snprintf(part->gone, sizeof(part->gone), "%u failures in a row, the last: %.300s",
+			 RUN_FAILURES, c->failed);
+	} else {
+		r->err->text[0] = '\0';
+		rc = c->target->restart(r->state[target_index(c->target)], r->o, c, r->facts,
+					r->err);
+		if (rc >= 0)
+			return 0;
+		if (rc == -EINTR || proc_interrupted)
+			return stopped(r);
+		snprintf(part->gone, sizeof(part->gone), "not started again: %.300s",
+			 reason(r, rc));
+	}
+	clear_line(r);
+	fprintf(r->log, "vsock-bench: %s: given up: %s\n", r->o->peers[c->peer].name, part->gone);
+	return 0;
+}
+
 /* 0 or -EINTR. */
 static int cell_failed(struct bench_run *r, struct bench_cell *c, unsigned nth, const char *what,
 		       int rc)
 {
-	unsigned *failures = &r->failures[target_index(c->target)];
+	unsigned *failures = &part_of(r, c)->failures;
 
-	snprintf(c->failed, sizeof(c->failed), "%s", reason(r, rc));
-	c->failed_run = nth;
-	c->res[nth] = (struct bench_result){0};
-	r->failed = true;
-	r->failed_cells++;
+	mark_failed(r, c, nth, reason(r, rc));
 	clear_line(r);
 	fprintf(r->log, "vsock-bench: %s: %s%s\n", what, c->failed,
 		rc == -ETIMEDOUT ? "; try again when the machine is less busy" : "");
-	if (++*failures == RUN_FAILURES) {
+	++*failures;
+	if (c->target->restart)
+		return restart_peer(r, c);
+	if (*failures == RUN_FAILURES) {
 		give_up(r, c->target, c->failed);
 		return 0;
 	}
@@ -151,6 +189,10 @@ static int run_once(struct bench_run *r, unsigned nth, unsigned i)
 
 	if (c->failed[0] || gone_of(r, c->target)[0])
 		return 0;
+	if (part_of(r, c)->gone[0]) {
+		mark_failed(r, c, nth, part_of(r, c)->gone);
+		return 0;
+	}
 	run_cell_text(what, sizeof(what), r->o, c);
 	if (r->tty)
 		fprintf(r->log, "\r\033[K[%u/%u] %s", nth * r->plan->n + i + 1,
@@ -161,7 +203,7 @@ static int run_once(struct bench_run *r, unsigned nth, unsigned i)
 		return stopped(r);
 	if (rc < 0)
 		return cell_failed(r, c, nth, what, rc);
-	r->failures[target_index(c->target)] = 0;
+	part_of(r, c)->failures = 0;
 	return 0;
 }
 

@@ -5,7 +5,9 @@
  * A cell that fails is marked with the reason and is not run again; the others go on. Its target is
  * stopped and started anew, because a process of it may be gone or in mid-cell. A target that does
  * not start, or whose cells fail RUN_FAILURES times in a row, is given up: the rest of its cells
- * are left out, so that a dead peer does not make each of them wait for its deadline.
+ * are left out, so that a dead peer does not make each of them wait for its deadline. Of several
+ * --peer each is stopped, started and given up by itself: the rest of its cells fail without being
+ * run, and those of the others go on.
  */
 #ifndef BENCH_RUN_H
 #define BENCH_RUN_H
@@ -16,6 +18,12 @@
 
 #define RUN_FAILURES 3u /* in a row */
 #define RUN_CELL_LEN 128u
+
+/* The cells of one --peer; of another target, all of them. */
+struct run_part {
+	unsigned failures;	   /* of cells, in a row */
+	char gone[BENCH_GONE_LEN]; /* why the peer was given up */
+};
 
 struct bench_run {
 	const struct bench_opts *o;
@@ -28,8 +36,8 @@ struct bench_run {
 	int (*cell)(struct bench_run *r, const struct bench_cell *c, struct bench_result *res);
 	void *arg; /* of cell() */
 
-	void *state[BENCH_TARGETS_MAX];	      /* of the targets, by place in their table */
-	unsigned failures[BENCH_TARGETS_MAX]; /* of cells, in a row */
+	void *state[BENCH_TARGETS_MAX]; /* of the targets, by place in their table */
+	struct run_part part[BENCH_TARGETS_MAX][BENCH_PEERS_MAX];
 	unsigned failed_cells;
 	bool failed; /* a cell, or a target that did not start */
 };

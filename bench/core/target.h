@@ -58,6 +58,11 @@ struct target {
 	int (*run)(void *state, const struct bench_opts *o, const struct bench_cell *c,
 		   struct bench_result *res, struct proc_err *err);
 	void (*stop)(void *state);
+	/* After @c has failed, in place of stop() and start(): what its peer alone uses is stopped
+	 * and started anew; the other peers are not touched. As start(). NULL: there are no peers.
+	 */
+	int (*restart)(void *state, const struct bench_opts *o, const struct bench_cell *c,
+		       struct bench_facts *facts, struct proc_err *err);
 	/* --server: serves tests on o->server_uri until a signal. 0, or -errno and a sentence. */
 	int (*serve)(const struct bench_opts *o, struct proc_err *err);
 

@@ -120,6 +120,16 @@ static int peers_run(void *state, const struct bench_opts *o, const struct bench
 	return peer_target_run(all->peer[c->peer], c, res, err);
 }
 
+static int peers_restart(void *state, const struct bench_opts *o, const struct bench_cell *c,
+			 struct bench_facts *facts, struct proc_err *err)
+{
+	struct peers *all = state;
+
+	peer_target_stop(all->peer[c->peer]);
+	all->peer[c->peer] = NULL;
+	return peer_target_start(&all->peer[c->peer], o, c->peer, facts, err);
+}
+
 static const char *peers_absent(const struct bench_opts *o)
 {
 	return o->npeers ? NULL : "no --peer";
@@ -227,6 +237,7 @@ const struct target target_peer = {
 	.get = "--peer, for a backend that runs already",
 	.plan = peers_plan,
 	.start = peers_start,
+	.restart = peers_restart,
 	.run = peers_run,
 	.stop = peers_stop,
 	.print_run = peer_print_run,

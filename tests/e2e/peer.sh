@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # vsock-bench --peer against zvsockd: two of its guests as two peers in one run.
-# usage: peer.sh ZVSOCKD VSOCK_BENCH
+# usage: peer.sh ZVSOCKD VSOCK_BENCH ZVSOCKCTL
 set -uo pipefail
 
 # shellcheck source=tests/e2e/usage.sh
 . "$(dirname -- "$0")/usage.sh"
-zvsockd=$1 bench=$2
+zvsockd=$1 bench=$2 zvsockctl=$3
 dir=$(mktemp -d)
-daemon=''
+daemon='' dies=''
 
 end() {
+	[ -z "$dies" ] || kill -TERM "$dies" 2>/dev/null
 	[ -z "$daemon" ] || { kill -TERM "$daemon" 2>/dev/null; wait "$daemon"; }
 	rm -rf -- "$dir"
 }
@@ -71,6 +72,40 @@ timeout 240 "$bench" --peer "vhost-user:$dir/a.sock,uds=$dir/no.vsock" >"$dir/ta
 	fail 'a wrong uds= was accepted'
 [ "$(wc -l <"$dir/bench.err")" = 1 ] && grep -q "no.vsock" "$dir/bench.err" ||
 	fail 'no clear word about a wrong uds='
+
+# One of two peers dies in the middle: its rows fail, those of the other are measured to the end.
+timeout --foreground -k 60 560 "$zvsockd" -g "$(guest c 3)" -s control="$dir/control" >"$dir/dies.log" 2>&1 &
+dies=$!
+for _ in $(seq 1200); do
+	! grep -q 'zvsockd .* is up' "$dir/dies.log" || break
+	kill -0 "$dies" 2>/dev/null || break
+	sleep 0.05
+done
+timeout 240 "$bench" --peer "$(peer a)" --peer "$(peer c)" --test throughput --size 64K --cpus free \
+	--no-baselines --duration 1 --repeat 3 --json "$dir/json" >"$dir/table" 2>"$dir/bench.err" &
+running=$!
+received() { "$zvsockctl" -s "$dir/control" --json stats | grep -c '"rx_bytes": [0-9]\{7\}'; }
+until [ "$(received)" != 0 ]; do # in its first row
+	kill -0 "$running" 2>/dev/null || fail 'the run was over before its peer was killed'
+	sleep 0.05
+done
+read -r child _ <"/proc/$dies/task/$dies/children"
+kill -KILL "$child"
+wait "$dies"
+dies=''
+wait "$running"
+rc=$?
+[ "$rc" = 1 ] || fail "with a peer that died vsock-bench ended with $rc"
+grep -q '^vsock-bench: c: given up: ' "$dir/bench.err" || fail 'the peer that died is not named'
+python3 - "$dir/json" <<'END' || fail "of two peers, one of which died: $(cat "$dir/table")"
+import json
+import sys
+
+runs = [r for r in json.load(open(sys.argv[1]))['runs'] if r['target'] == 'vhost-user']
+by = {n: [r for r in runs if r['name'] == n] for n in ('a', 'c')}
+assert len(by['a']) == 6 and not any('failed' in r for r in by['a']), by['a']
+assert [r['direction'] for r in by['c'] if 'failed' in r] in (['g2h', 'h2g'], ['h2g', 'g2h']), by['c']
+END
 
 # Nothing of the host program's is left behind.
 [ -z "$(find "$dir" -name '*.vsock_*')" ] || fail "left behind: $(ls "$dir")"
