@@ -83,6 +83,16 @@ static unsigned read_port(const char *text)
 	return (unsigned)port;
 }
 
+/* @c: what getopt says of @given, an option that is wrong. */
+static void misused(int c, const char *given)
+{
+	report("%s %s; --help lists the options", given,
+	       c == ':'					? "needs a value"
+	       : optopt && strncmp(given, "--", 2) == 0 ? "takes no value"
+							: "is no option");
+	exit(EXIT_OURS);
+}
+
 static void read_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {{"dir", required_argument, NULL, 'd'},
@@ -96,9 +106,10 @@ static void read_options(int argc, char **argv, struct options *o)
 					      {"help", no_argument, NULL, 'h'},
 					      {"version", no_argument, NULL, 'V'},
 					      {0}};
+	const char *given = argv[optind];
 	int c;
 
-	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+:", longs, NULL)) != -1) {
 		switch (c) {
 		case 'd':
 			o->dir = optarg;
@@ -133,9 +144,9 @@ static void read_options(int argc, char **argv, struct options *o)
 			report("--mode %s: not a mode: preload, seccomp or auto", optarg);
 			exit(EXIT_OURS);
 		default:
-			fputs("zvsock-run --help lists the options\n", stderr);
-			exit(EXIT_OURS);
+			misused(c, given);
 		}
+		given = argv[optind];
 	}
 	if (!o->check && optind == argc) {
 		fputs(usage, stderr);

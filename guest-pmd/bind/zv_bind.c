@@ -300,6 +300,7 @@ int main(int argc, char **argv)
 	struct options o = {0};
 	int c;
 
+	argv[0] = program_invocation_short_name; /* in what getopt says of a wrong option */
 	while ((c = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
 		if (c == 'j')
 			o.json = true;

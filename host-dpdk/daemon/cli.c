@@ -126,6 +126,7 @@ void cli_parse(struct cli *c, int argc, char **argv)
 	argp_program_version_hook = print_version;
 	argp_err_exit_status = 2;
 	*c = (struct cli){0};
+	argv[0] = program_invocation_short_name; /* in what getopt says of a wrong option */
 	(void)argp_parse(&argp, argc, argv, 0, NULL, c);
 	for (unsigned i = 0; i < c->n_words; i++)
 		given |= says_what_to_serve(c->words[i]);

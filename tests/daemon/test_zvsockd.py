@@ -68,6 +68,8 @@ def check_of_a_bad_file(w):
         assert (rc, out) == (2, ''), (rc, out)
         assert err == (f'{conf}:2: spin_usec is an unknown key; did you mean spin_us?\n'
                        f'{conf}:8: cid is given twice, first in line 4; keep one\n'), err
+    rc, out, err = run('--nonsense')
+    assert rc == 2 and err.startswith("zvsockd: unrecognized option '--nonsense'"), err
     rc, out, err = run('-c', w.path('none'))
     assert rc == 2 and err.count('\n') == 1 and 'No such file' in err, err
 

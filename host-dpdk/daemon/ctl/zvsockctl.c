@@ -239,6 +239,7 @@ int main(int argc, char **argv)
 	int rc;
 
 	argp_err_exit_status = CTL_USAGE;
+	argv[0] = program_invocation_short_name; /* in what getopt says of a wrong option */
 	if (argp_parse(&argp, argc, argv, 0, NULL, &l))
 		return CTL_USAGE;
 	rc = l.cmd->run(&l.ctl);

@@ -304,6 +304,17 @@ static void wrong_use_is_one_line(void **state)
 	}
 }
 
+static void an_option_that_does_not_exist_is_named(void **state)
+{
+	struct run r;
+
+	(void)state;
+	run_start(&r, ARGS("--nonsense"), (struct how){.out = -1});
+	run_finish(&r);
+	assert_int_equal(r.code, CTL_USAGE);
+	assert_ptr_equal(strstr(r.err, "zvsockctl: unrecognized option '--nonsense'\n"), r.err);
+}
+
 static void a_guest_that_is_not_there_is_named_with_those_that_are(void **state)
 {
 	struct fake *f = *state;
@@ -417,6 +428,7 @@ int main(int argc, char **argv)
 		CASE(the_vm_is_given_its_region),
 		cmocka_unit_test(wrong_use_is_one_line),
 		CASE(a_device_is_in_the_table),
+		CASE(an_option_that_does_not_exist_is_named),
 		CASE(a_guest_that_is_not_there_is_named_with_those_that_are),
 		cmocka_unit_test(without_a_daemon_it_says_so),
 		CASE(without_permission_it_says_who_has_it),
