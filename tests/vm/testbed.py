@@ -6,6 +6,8 @@ documentation says what must hold. It raises Failure (or anything else) when tha
 when it cannot be tried here. Testbeds (a guest with its host side) are expensive, so bench.shared()
 keeps one for all scenarios that leave it as they found it; after a failure it is thrown away.
 """
+import fcntl
+import itertools
 import json
 import os
 import re
@@ -14,6 +16,7 @@ import subprocess
 import tempfile
 import time
 
+import cli
 import image
 import qemu
 import uml
@@ -164,17 +167,34 @@ class AppTestbed:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def log_folder(parent, name):
+    """(path, lock) of an empty folder for logs that only this run uses, as long as the lock is open: @name in
+    @parent, or, while other runs have that, NAME-2, NAME-3, ..."""
+    for n in itertools.count(1):
+        path = os.path.join(parent, name if n == 1 else f'{name}-{n}')
+        os.makedirs(path, exist_ok=True)
+        lock = open(path + '.lock', 'w', encoding='utf-8')  # pylint: disable=consider-using-with
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        if n > 1:
+            cli.say(f'another run uses {os.path.join(parent, name)}: the logs of this one are in {path}')
+        for old in os.listdir(path):
+            os.remove(os.path.join(path, old))
+        return path, lock
+    raise AssertionError
+
+
 class Bench:
     """One run of the tests: paths, kernels, and the testbeds that scenarios share. @logs: the name of
-    their folder, which is its own."""
+    the folder of its logs."""
 
     def __init__(self, build, logs='logs'):
         self.build = build
         self.vmdir = os.path.join(build, 'vm')
-        self.logs = os.path.join(self.vmdir, logs)
-        os.makedirs(self.logs, exist_ok=True)
-        for old in os.listdir(self.logs):
-            os.remove(os.path.join(self.logs, old))
+        self.logs, self.lock = log_folder(self.vmdir, logs)
         self.testbeds, self.kernels, self.ramdisks, self.vsock_ramdisks = {}, {}, {}, {}
         self.stillborn = []  # shared testbeds that failed to start
         self.cid = 2
@@ -286,3 +306,4 @@ class Bench:
     def close(self):
         self.temporary.close()
         self.drop_shared()
+        self.lock.close()
