@@ -218,3 +218,19 @@ int sock_set_rights(const char *path, mode_t mode, uid_t uid, gid_t gid)
 	(void)close(fd);
 	return ret;
 }
+
+const char *sock_rights_error(int err)
+{
+	switch (err) {
+	case -EPERM:
+		return "Operation not permitted; only root can give it to another user, and only "
+		       "members to a group";
+	case -EXDEV:
+		return DIR_MOUNTED;
+	case -EADDRINUSE:
+		return "another file has got its name meanwhile; let no others write to its "
+		       "directory";
+	default:
+		return zv_strerror(err);
+	}
+}

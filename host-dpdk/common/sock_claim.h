@@ -18,6 +18,8 @@ int sock_claim(const char *path);
  * -EADDRINUSE. 0 or -errno, without zv_err() text.
  */
 int sock_set_rights(const char *path, mode_t mode, uid_t uid, gid_t gid);
+/* What to say of its @err: the reason, and how to mend it. */
+const char *sock_rights_error(int err);
 
 /* Ends the claim and removes the lock file. */
 void sock_unclaim(const char *path, int claim);

@@ -353,8 +353,12 @@ static int listen_on(struct apps *as, const struct cfg_apps *c)
 	/* Before listen(), so that nobody connects while the permissions are wider than
 	 * configured. */
 	ret = sock_set_rights(as->path, c->mode, c->uid, c->gid);
-	if (ret < 0)
-		return fail(as, "cannot set the socket's mode or owner", ret);
+	if (ret < 0) {
+		log_line(ZV_LOG_ERR, NULL,
+			 "applications = %s: cannot set the socket's mode or owner: %s", as->path,
+			 sock_rights_error(ret));
+		return ret;
+	}
 	if (listen(as->listener, BACKLOG) < 0)
 		return fail(as, "cannot listen", -errno);
 	as->accepting = true;

@@ -180,11 +180,8 @@ static int set_rights(struct guest *g, const struct cfg_guest *cfg)
 					  cfg->socket_uid, cfg->socket_gid);
 
 		if (ret < 0) {
-			guest_fails(g, "%s: cannot set the socket's mode or owner: %s%s", path,
-				    zv_strerror(ret),
-				    ret == -EPERM ? "; only root can give it to another user, "
-						    "and only members to a group"
-						  : "");
+			guest_fails(g, "%s: cannot set the socket's mode or owner: %s", path,
+				    sock_rights_error(ret));
 			return ret;
 		}
 	}

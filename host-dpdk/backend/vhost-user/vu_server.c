@@ -178,7 +178,7 @@ static int listen_on(struct vu_socket *sk)
 	if (sk->c.sockmode >= 0 &&
 	    (ret = sock_set_rights(path, (mode_t)sk->c.sockmode, (uid_t)-1, (gid_t)-1)) < 0)
 		return zv_err(ret, "host:%s: cannot set mode 0%o: %s", path,
-			      (unsigned)sk->c.sockmode, zv_strerror(ret));
+			      (unsigned)sk->c.sockmode, sock_rights_error(ret));
 	if (listen(fd, BACKLOG) < 0)
 		return zv_err(-errno, "host:%s: cannot listen: %s", path, zv_strerror(errno));
 	return 0;

@@ -459,7 +459,7 @@ static int start(struct control *ct, mode_t mode)
 		ret = watch(ct, EPOLL_CTL_ADD, ct->notify, EPOLLIN, EV_NOTIFY);
 	if (ret < 0)
 		log_line(ZV_LOG_ERR, NULL, "control socket: cannot listen on %s: %s", path,
-			 zv_strerror(ret));
+			 sock_rights_error(ret));
 	return ret;
 }
 

@@ -164,6 +164,7 @@ static int acceptor_fail(const struct acceptor *l, const char *what)
 static int open_unix(struct acceptor *l, const struct cfg_guest *cfg)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int ret;
 
 	memcpy(sa.sun_path, l->name, sizeof(l->name));
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -177,10 +178,13 @@ static int open_unix(struct acceptor *l, const struct cfg_guest *cfg)
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return acceptor_fail(l, "cannot bind the socket");
 	/* Before listen(), so that nobody connects while the rights are wider than configured. */
-	errno = -sock_set_rights(l->name, cfg->socket_mode ? cfg->socket_mode : (mode_t)-1,
-				 cfg->socket_uid, cfg->socket_gid);
-	if (errno)
-		return acceptor_fail(l, "cannot set the socket's mode or owner");
+	ret = sock_set_rights(l->name, cfg->socket_mode ? cfg->socket_mode : (mode_t)-1,
+			      cfg->socket_uid, cfg->socket_gid);
+	if (ret < 0) {
+		guest_fails(l->guest, "%s: cannot set the socket's mode or owner: %s", l->name,
+			    sock_rights_error(ret));
+		return ret;
+	}
 	if (listen(l->fd, BACKLOG) < 0)
 		return acceptor_fail(l, "cannot listen");
 	return 0;

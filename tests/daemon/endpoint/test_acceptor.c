@@ -2,6 +2,9 @@
 /* Many programs connect at the same time: what an lcore accepts in a round. */
 #include "endpoint/acceptor.h"
 
+#include "dir_open.h"
+#include "sock_claim.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -24,10 +27,12 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static unsigned accepted, most, in_round;
 static uint64_t the_round;
-static bool held, may_go;
+static bool held, may_go, mounted;
 
 bool __wrap_guest_fd_get(struct guest_queue *gq);
 void __wrap_guest_fd_put(struct guest_queue *gq);
+int __wrap_sock_set_rights(const char *path, mode_t mode, uid_t uid, gid_t gid);
+int __real_sock_set_rights(const char *path, mode_t mode, uid_t uid, gid_t gid);
 
 bool __wrap_guest_fd_get(struct guest_queue *gq)
 {
@@ -38,6 +43,11 @@ bool __wrap_guest_fd_get(struct guest_queue *gq)
 void __wrap_guest_fd_put(struct guest_queue *gq)
 {
 	(void)gq;
+}
+
+int __wrap_sock_set_rights(const char *path, mode_t mode, uid_t uid, gid_t gid)
+{
+	return mounted ? -EXDEV : __real_sock_set_rights(path, mode, uid, gid);
 }
 
 static void begin(const struct accepted *a)
@@ -122,9 +132,32 @@ static void one_is_accepted_in_a_round(void **state)
 	(void)rmdir(dir);
 }
 
+/* Between bind(2) and the look at it: the owner of the directory has mounted something there. */
+static void a_socket_that_something_is_mounted_on_is_named(void **state)
+{
+	char dir[] = "/tmp/zvd-acceptor.XXXXXX", path[64], why[GUEST_WHY_MAX] = "", wanted[256];
+	struct acceptor *l;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/s", dir);
+	(void)snprintf(wanted, sizeof(wanted), "%s: cannot set the socket's mode or owner: %s",
+		       path, DIR_MOUNTED);
+	guest.cfg = &cfg;
+	guest.why = why;
+	mounted = true;
+	assert_int_equal(acceptor_start_unix(&l, &guest, path, begin, 0), -EXDEV);
+	mounted = false;
+	guest.why = NULL;
+	assert_string_equal(why, wanted);
+	(void)unlink(path);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_socket_that_something_is_mounted_on_is_named),
 		cmocka_unit_test(one_is_accepted_in_a_round),
 	};
 
