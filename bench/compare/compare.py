@@ -247,8 +247,8 @@ def write(got, options):
                 count += 1
             parts.append((title, text, drawn))
     except plots.NoGnuplot:
-        words.append('gnuplot is missing, so report.html has tables only: apt-get install gnuplot-nox, then '
-                     f'vsock-bench compare --from {options.out}/report.json --out {options.out}')
+        words.append('gnuplot is missing, so report.html has tables only: apt-get install gnuplot-nox, then the same command '
+                     f'with --from {options.out}/report.json --out {options.out}')
     if got.cost:
         head = ('', 'least', 'most', 'ratio')
         parts.append(('How the cost of a message grows', 'Above 1.10 something grows that should not.',
