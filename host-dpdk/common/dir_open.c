@@ -38,6 +38,18 @@ int dir_open_file(int dir, const char *name, int flags, mode_t mode)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+int dir_open_cached(int dir, const char *name, int flags)
+{
+	struct open_how how = {.flags = (unsigned)flags,
+			       .resolve = RESOLVE_NO_XDEV | RESOLVE_CACHED};
+	long fd = syscall(SYS_openat2, dir, name, &how, sizeof(how));
+
+	/* EINVAL: a kernel before 5.12. */
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL))
+		return -EAGAIN;
+	return fd < 0 ? -errno : (int)fd;
+}
+
 int dir_open_path(const char *path, int flags, mode_t mode)
 {
 	const char *name;

@@ -4,6 +4,11 @@
  * of a program of its own mounted there (FUSE): then open(2), stat(2) and connect(2) wait until
  * that program answers. So such a name is looked up in its directory only, and not in what is
  * mounted on it; except under a seccomp filter that denies openat2(2), which is needed for this.
+ *
+ * Whoever may search a directory can also make a look-up wait: the kernel takes the directory's
+ * lock for a name that it does not have in its cache, and who holds that lock may be a process that
+ * gets no CPU, or waits for a disk. A thread that serves others asks the cache only, and has
+ * another thread look up the rest.
  */
 #ifndef ZV_DIR_OPEN_H
 #define ZV_DIR_OPEN_H
@@ -19,7 +24,11 @@ int dir_open(const char *path, const char **name);
 /* openat(2); -EXDEV: something is mounted there. -errno. */
 int dir_open_file(int dir, const char *name, int flags, mode_t mode);
 
-/* Both of them. */
+/* The same for what exists, but never waits for the directory. -EAGAIN: the kernel does not know
+ * the answer without that, or cannot be asked in this way. */
+int dir_open_cached(int dir, const char *name, int flags);
+
+/* dir_open() and dir_open_file(). */
 int dir_open_path(const char *path, int flags, mode_t mode);
 
 #endif

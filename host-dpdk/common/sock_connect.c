@@ -25,14 +25,12 @@ static int check(int fd)
 	return st.st_nlink == 1 ? 0 : -EMLINK;
 }
 
-int sock_connect_in(int fd, int dir, const char *name)
+/* To what the name has led to, which is closed. */
+static int connect_at(int fd, int at)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int at = dir_open_file(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0), ret;
+	int ret = check(at);
 
-	if (at < 0)
-		return at;
-	ret = check(at);
 	if (ret == 0) {
 		(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", at);
 		if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
@@ -40,6 +38,22 @@ int sock_connect_in(int fd, int dir, const char *name)
 	}
 	(void)close(at);
 	return ret;
+}
+
+int sock_connect_in(int fd, int dir, const char *name)
+{
+	int at = dir_open_file(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+
+	return at < 0 ? at : connect_at(fd, at);
+}
+
+int sock_connect_cached(int fd, int dir, const char *name)
+{
+	int at = dir_open_cached(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	if (at == -EAGAIN)
+		return -EINPROGRESS;
+	return at < 0 ? at : connect_at(fd, at);
 }
 
 int sock_connect(int fd, const char *path)

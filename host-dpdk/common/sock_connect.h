@@ -11,7 +11,10 @@
  * connect(2).
  */
 int sock_connect_in(int fd, int dir, const char *name);
-/* The same, to the one bound to @path. */
+/* As sock_connect_in(), if the kernel finds the name without waiting for the directory; otherwise
+ * -EINPROGRESS, and nothing has happened. */
+int sock_connect_cached(int fd, int dir, const char *name);
+/* As sock_connect_in(), to the one bound to @path. */
 int sock_connect(int fd, const char *path);
 
 /* Why sock_connect() has refused the path, and how to fix it; NULL: @err is another error. */

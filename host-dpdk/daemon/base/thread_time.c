@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* The beginning of /proc/self/task/@tid/@name. */
@@ -24,6 +25,14 @@ static bool read_some(pid_t tid, const char *name, char *text, size_t size)
 	(void)close(fd);
 	text[n > 0 ? n : 0] = '\0';
 	return n > 0;
+}
+
+uint64_t thread_waits(void)
+{
+	struct rusage u = {0};
+
+	(void)getrusage(RUSAGE_THREAD, &u);
+	return (uint64_t)u.ru_nvcsw;
 }
 
 struct thread_time thread_time_now(pid_t tid)

@@ -20,6 +20,11 @@ struct thread_time {
 	uint64_t wait_ns; /* runnable, without a CPU; what it waits for now is not in it yet */
 };
 
+/* How often the calling thread has waited in the kernel in its life. Being preempted does not
+ * count.
+ */
+uint64_t thread_waits(void);
+
 /* Of thread @tid of this process. */
 struct thread_time thread_time_now(pid_t tid);
 

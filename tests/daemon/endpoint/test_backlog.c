@@ -43,7 +43,7 @@ static unsigned index_of(int fd)
 /* ---- what the rest of the daemon would do ---- */
 
 int __wrap_clock_gettime(clockid_t id, struct timespec *t);
-int __wrap_sock_connect_in(int fd, int dir, const char *name);
+int __wrap_sock_connect_cached(int fd, int dir, const char *name);
 void __wrap_lcore_timer_start(struct lcore *lc, struct lcore_timer *t, uint64_t ns);
 void __wrap_lcore_timer_stop(struct lcore *lc, struct lcore_timer *t);
 void __wrap_relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
@@ -62,7 +62,7 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *t)
 	return 0;
 }
 
-int __wrap_sock_connect_in(int fd, int dir, const char *name)
+int __wrap_sock_connect_cached(int fd, int dir, const char *name)
 {
 	(void)dir;
 	assert_string_equal(name, "u_5000");

@@ -78,6 +78,29 @@ static int try_connect(const char *path)
 	return ret;
 }
 
+/* By a thread that must not wait. */
+static int try_cached(const char *name)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int at = open(dir, O_PATH | O_CLOEXEC), ret;
+
+	assert_true(at >= 0);
+	ret = sock_connect_cached(fd, at, name);
+	(void)close(at);
+	(void)close(fd);
+	return ret;
+}
+
+/* A mount or rename anywhere at the same moment makes the kernel give up. */
+static int try_cached_again(const char *name)
+{
+	int ret = -EINPROGRESS;
+
+	for (unsigned i = 0; i < 100000 && ret == -EINPROGRESS; i++)
+		ret = try_cached(name);
+	return ret;
+}
+
 static void empty_file(const char *path)
 {
 	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
@@ -109,6 +132,52 @@ static void only_a_socket_of_that_name_is_connected_to(void **state)
 	(void)unlink(in_dir("link"));
 	(void)unlink(in_dir("file"));
 	(void)unlink(in_dir("socket"));
+}
+
+/* Names that the kernel has in its cache; that of a socket which has just been made is. */
+static void a_cached_name_is_not_waited_for(void **state)
+{
+	int fd = listen_at(in_dir("socket")), fresh = try_cached("none"), ret;
+
+	(void)state;
+	assert_int_equal(try_cached_again("socket"), 0);
+	/* Some file systems do not cache that there is nothing. */
+	assert_true(fresh == -EINPROGRESS || fresh == -ENOENT);
+	ret = try_cached("never/asked");
+	assert_true(ret == -EINPROGRESS || ret == -ENOENT);
+	empty_file(in_dir("file"));
+	assert_int_equal(try_cached_again("file"), -ENOTSOCK);
+	assert_int_equal(symlink(in_dir("socket"), in_dir("link")), 0);
+	assert_int_equal(try_cached_again("link"), -ELOOP);
+	assert_int_equal(link(in_dir("socket"), in_dir("second")), 0);
+	assert_int_equal(try_cached_again("second"), -EMLINK);
+	(void)close(fd);
+	(void)unlink(in_dir("second"));
+	(void)unlink(in_dir("link"));
+	(void)unlink(in_dir("file"));
+	assert_int_equal(try_cached_again("socket"), -ECONNREFUSED);
+	(void)unlink(in_dir("socket"));
+}
+
+/* A directory that was never looked into: what is not in the cache is left to who may wait. */
+static void what_is_not_cached_is_left_to_others(void **state)
+{
+	static const char *const at[] = {"/dev/shm", "/run", "/tmp"};
+	char name[64];
+	bool left = false;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		int parent = open(at[i], O_PATH | O_CLOEXEC);
+
+		(void)snprintf(name, sizeof(name), "zvsock-nothing-%d-%u", (int)getpid(), i);
+		left |= parent >= 0 && sock_connect_cached(fd, parent, name) == -EINPROGRESS;
+		assert_int_equal(sock_connect_in(fd, parent, name), parent < 0 ? -EBADF : -ENOENT);
+		(void)close(parent);
+		(void)close(fd);
+	}
+	assert_true(left);
 }
 
 /* In a process of its own. False: it may not. */
@@ -242,6 +311,8 @@ static int look_under_filter(int err)
 		return 1;
 	if (try_connect(in_dir("none")) != -ENOENT)
 		return 2;
+	if (try_cached("socket") != -EINPROGRESS)
+		return 4;
 	fd = sock_claim(in_dir("claimed"));
 	if (fd < 0)
 		return 3;
@@ -278,6 +349,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_a_socket_of_that_name_is_connected_to),
+		cmocka_unit_test(a_cached_name_is_not_waited_for),
+		cmocka_unit_test(what_is_not_cached_is_left_to_others),
 		cmocka_unit_test(what_is_mounted_on_a_name_is_not_looked_at),
 		cmocka_unit_test(a_claim_ends_where_there_are_few_descriptors),
 		cmocka_unit_test(a_seccomp_filter_may_deny_openat2),

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define FDS_LISTENER 3u /* socket, lock file, directory */
+#define FDS_LOOKER   2u /* the socket that it connects, and to which */
 
 /* ---- configuration ---- */
 
@@ -103,7 +104,7 @@ static const char *unix_socket(const void *values, unsigned i)
 
 static unsigned unix_fds(const void *values)
 {
-	return unix_socket(values, 0) ? FDS_LISTENER : 0;
+	return unix_socket(values, 0) ? FDS_LISTENER + FDS_LOOKER : 0;
 }
 
 bool unix_low_ports_of(const struct cfg_guest *g, uid_t uid, gid_t gid)
@@ -142,7 +143,8 @@ static int unix_start(struct guest *g)
 		return u->dir;
 	}
 	u->name_at = (unsigned)(name - unix_path(g));
-	return 0;
+	u->looker = unix_looker_new(u->dir);
+	return u->looker ? 0 : -ENOMEM;
 }
 
 static void unix_stop(struct guest *g)
@@ -159,7 +161,9 @@ static void unix_free(struct guest *g)
 {
 	struct unix_guest *u = unix_guest(g);
 
-	if (u && u->dir >= 0)
+	if (u && u->looker)
+		unix_looker_free(u->looker);
+	else if (u && u->dir >= 0)
 		(void)close(u->dir);
 	free(u);
 	g->part[ENDPOINT_unix] = NULL;

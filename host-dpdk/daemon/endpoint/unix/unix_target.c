@@ -2,6 +2,7 @@
 /* The unix endpoint, guest to host: connects to PATH_<port> without waiting. A full backlog is
  * tried again until the answer timeout of the socket layer has expired. */
 #include "base/clock.h"
+#include "base/thread_time.h"
 #include "core/log.h"
 #include "endpoint_unix.h"
 #include "passed.h"
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -23,44 +23,66 @@
 #define RETRY_BATCH    64u
 #define RETRY_FAIL_MAX 8u
 
+/* A connect(2) that has made its lcore wait for so long, and how many times as long none is made
+ * there. */
+#define WAIT_NS	  ((uint64_t)1000000)
+#define WAIT_REST 100u
+
 /* A guest's connection on its way to PATH_<port>. */
 struct unix_target {
 	struct relay r; /* first */
 	uint32_t port;
-	bool waits; /* in the queue: the backlog is full */
+	bool waits;		/* in the queue: the backlog is full */
+	bool has_waited;	/* it has been there */
+	struct unix_look *look; /* another thread connects; NULL: no */
 	TAILQ_ENTRY(unix_target) link;
 };
 
-/* The directory does not exist any more, or another one has its path. */
-static bool is_removed(int dir)
-{
-	struct stat st;
+static void looked(void *arg, int err);
 
-	return fstat(dir, &st) == 0 && st.st_nlink == 0;
+/* On this lcore, if the name is in the kernel's cache. Even then somebody may have made the kernel
+ * wait, for the journal of a disk: then the guest's other thread connects for some time, so that
+ * lcores wait in at most 1 % of the time. */
+static int connect_here(const struct unix_target *t, struct unix_guest *u, const char *name)
+{
+	struct guest_queue *gq = t->r.f.owner.gq;
+	struct cpu_stock *stock = &u->waitq[gq->index].connects;
+	const struct cpu_limit limit = cpu_limit_part(&socket_names_limit, gq->guest->n_queues);
+	uint64_t start, cpu_start, waits, end;
+	int ret;
+
+	if (!cpu_stock_may(stock, &limit))
+		return -EBUSY;
+	waits = thread_waits();
+	start = now_ns();
+	cpu_start = cpu_ns();
+	ret = unix_connect_error(u->dir, sock_connect_cached(t->r.fd, u->dir, name));
+	cpu_stock_took(stock, &limit, cpu_ns() - cpu_start);
+	end = now_ns();
+	if (end - start >= WAIT_NS && thread_waits() != waits)
+		__atomic_store_n(&u->look_ns, end + WAIT_REST * (end - start), __ATOMIC_RELAXED);
+	return ret;
 }
 
-/* -ESTALE: the directory has been removed; -EBUSY: not tried. */
-static int target_connect(const struct unix_target *t)
+/* -ESTALE: the directory has been removed; -EBUSY: not tried; -EINPROGRESS: looked() follows. */
+static int target_connect(struct unix_target *t)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct guest_queue *gq = t->r.f.owner.gq;
 	struct unix_guest *u = unix_guest(gq->guest);
-	struct cpu_stock *stock = &u->waitq[gq->index].connects;
-	const struct cpu_limit limit = cpu_limit_part(&socket_names_limit, gq->guest->n_queues);
-	uint64_t start;
+	struct unix_look_for what = {gq->lc, t->r.fd, path + u->name_at, looked, t};
 	int ret;
 
 	if (snprintf(path, sizeof(path), "%s_%u", unix_path(gq->guest), t->port) >=
 	    (int)sizeof(path))
 		return -ENAMETOOLONG;
-	if (!cpu_stock_may(stock, &limit))
-		return -EBUSY;
-	start = cpu_ns();
-	ret = sock_connect_in(t->r.fd, u->dir, path + u->name_at);
-	if (ret == -ENOENT && is_removed(u->dir))
-		ret = -ESTALE;
-	cpu_stock_took(stock, &limit, cpu_ns() - start);
-	return ret;
+	if (now_ns() >= __atomic_load_n(&u->look_ns, __ATOMIC_RELAXED)) {
+		ret = connect_here(t, u, what.name);
+		if (ret != -EINPROGRESS)
+			return ret;
+	}
+	t->look = unix_look(u->looker, &what);
+	return t->look ? -EINPROGRESS : -ENOMEM;
 }
 
 static const char *refusal(int err)
@@ -72,6 +94,9 @@ static const char *refusal(int err)
 	if (err == -EBUSY)
 		return "the kernel takes too long to find sockets of this guest's host programs, "
 		       "probably because some user has made very many of them: refusing some";
+	if (err == -EINPROGRESS)
+		return "the kernel has not found its socket within connect_timeout_ms: other "
+		       "programs have the directory locked, or its disk is slow";
 	if (err == -ESTALE)
 		return "the directory of the guest's sockets has been removed, and a new one there "
 		       "is not theirs: restart zvsockd";
@@ -88,7 +113,7 @@ static void target_refuse(struct unix_target *t, int err)
 
 	if (nobody)
 		GUEST_COUNT(gq, connect_refused);
-	else if (err == -ETIMEDOUT)
+	else if (err == -ETIMEDOUT || err == -EINPROGRESS)
 		GUEST_COUNT(gq, connect_timeout);
 	else
 		GUEST_COUNT(gq, connect_failed);
@@ -150,7 +175,7 @@ static void retry_first(struct lcore_timer *timer)
 	struct unix_waitq *l =
 		(struct unix_waitq *)(void *)((char *)timer - offsetof(struct unix_waitq, retry));
 	struct unix_target *t, *first_failed = NULL; /* which stays in the queue */
-	unsigned failed = 0;
+	unsigned failed = 0;			     /* or not known yet */
 
 	for (unsigned i = 0; i < RETRY_BATCH && failed < RETRY_FAIL_MAX; i++) {
 		int err;
@@ -163,13 +188,14 @@ static void retry_first(struct lcore_timer *timer)
 		err = target_connect(t);
 		if (err == -EBUSY) /* not tried: it waits on, up to the answer timeout */
 			err = -EAGAIN;
-		if (backlog_full(err) && !failed++)
+		if (backlog_full(err) && !first_failed)
 			first_failed = t;
+		failed += backlog_full(err) || err == -EINPROGRESS;
 		target_step(t, err); /* may free it */
 	}
 	t = TAILQ_FIRST(&l->waiting);
-	if (t && !failed) /* else the timer is running */
-		lcore_timer_start(t->r.f.owner.gq->lc, &l->retry, 1);
+	if (t && !l->retry.running)
+		lcore_timer_start(t->r.f.owner.gq->lc, &l->retry, failed ? RETRY_NS : 1);
 }
 
 static void enter_waitq(struct unix_target *t)
@@ -177,7 +203,7 @@ static void enter_waitq(struct unix_target *t)
 	struct guest_queue *gq = t->r.f.owner.gq;
 	struct unix_waitq *l = waitq_of(gq);
 
-	t->waits = true;
+	t->waits = t->has_waited = true;
 	TAILQ_INSERT_TAIL(&l->waiting, t, link);
 	l->retry.expired = retry_first;
 	if (!l->retry.running)
@@ -189,6 +215,8 @@ static void target_step(struct unix_target *t, int err)
 {
 	struct guest_queue *gq = t->r.f.owner.gq;
 
+	if (err == -EINPROGRESS)
+		return;
 	if (backlog_full(err)) {
 		enter_waitq(t);
 		return;
@@ -210,24 +238,44 @@ static void target_step(struct unix_target *t, int err)
 	relay_start(&t->r, NULL, 0);
 }
 
+/* The other thread has tried. */
+static void looked(void *arg, int err)
+{
+	struct unix_target *t = arg;
+
+	t->look = NULL;
+	target_step(t, err == -EBUSY && t->has_waited ? -EAGAIN : err);
+}
+
+/* It is not tried any more. */
+static void give_up(struct unix_target *t)
+{
+	leave_waitq(t);
+	if (t->look)
+		unix_look_cancel(t->look);
+	t->look = NULL;
+}
+
 static void target_abort(struct conn_owner *o)
 {
 	struct unix_target *t = (struct unix_target *)(void *)o;
 
-	leave_waitq(t);
+	give_up(t);
 	relay_abort(&t->r);
 }
 
-/* While the backlog is full: the guest's connect has timed out, or the guest has given up. */
+/* While it waits: the guest's connect has timed out, or the guest has given up. */
 static void target_event(struct conn_owner *o, const struct zv_event *ev)
 {
 	struct unix_target *t = (struct unix_target *)(void *)o;
+	int err;
 
 	if (!(ev->events & ZV_EV_ERR))
 		return;
-	leave_waitq(t);
+	err = t->look && ev->err == -ETIMEDOUT ? -EINPROGRESS : ev->err;
+	give_up(t);
 	if (ev->err == -ETIMEDOUT)
-		target_refuse(t, ev->err);
+		target_refuse(t, err);
 	else
 		relay_abort(&t->r);
 }
