@@ -4,7 +4,6 @@
 
 #include "fd_closer.h"
 #include "sock_claim.h"
-#include "sock_connect.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -184,16 +183,6 @@ static int listen_on(struct vu_socket *sk)
 	return 0;
 }
 
-/* A VMM that has led us elsewhere; once, not with each attempt. */
-static void log_refusal(struct vu_socket *sk, int err)
-{
-	const char *why = sock_connect_refusal(err);
-
-	if (why && err != sk->dial_error)
-		zv_log_limited(sk->c.log, ZV_LOG_ERR, "%s: %s", sk->c.path, why);
-	sk->dial_error = err;
-}
-
 /* A duplicate of the connected socket @fd, non-blocking. Or -errno with text. */
 static int adopt(const char *name, int fd)
 {
@@ -217,26 +206,6 @@ static int adopt(const char *name, int fd)
 	return copy;
 }
 
-/* Connects; if nobody listens there or the backlog is full, retries after VU_RETRY_NS. */
-static void dial(struct vu_socket *sk)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), ret;
-
-	sk->retry = vu_in(VU_RETRY_NS);
-	if (fd < 0)
-		return;
-	ret = sock_connect(fd, sk->c.path);
-	log_refusal(sk, ret);
-	if (ret < 0) {
-		(void)close(fd);
-		return;
-	}
-	sk->retry = UINT64_MAX;
-	vu_conn_new(sk, fd);
-	if (!sk->nconns)
-		sk->retry = vu_in(VU_RETRY_NS);
-}
-
 static int socket_start(struct vu_socket *sk)
 {
 	int ret = sk->listen.fd < 0 ? 0 : vu_watch(&sk->listen, EPOLLIN);
@@ -245,7 +214,7 @@ static int socket_start(struct vu_socket *sk)
 		return ret;
 	TAILQ_INSERT_TAIL(&server.sockets, sk, next);
 	if (sk->c.client)
-		dial(sk);
+		vu_dial(sk);
 	if (sk->c.fd >= 0) {
 		vu_conn_new(sk, sk->c.fd);
 		sk->c.fd = -1;
@@ -258,6 +227,7 @@ static int socket_stop(struct vu_socket *sk)
 	struct vu_conn *c;
 
 	sk->c.client = false; /* no further attempt */
+	vu_dial_stop(sk);
 	vu_unwatch_drop(&sk->listen);
 	while ((c = TAILQ_FIRST(&sk->conns)))
 		vu_conn_end(c);
@@ -279,7 +249,7 @@ static void socket_due(struct vu_socket *sk, uint64_t now)
 	if (sk->retry <= now) {
 		sk->retry = UINT64_MAX;
 		if (sk->c.client)
-			dial(sk);
+			vu_dial(sk);
 		else
 			vu_rewatch(&sk->listen, EPOLLIN);
 	}
@@ -381,8 +351,10 @@ static void *control(void *arg)
 			else if (s->fd >= 0) /* not closed by one before it */
 				vu_serve(s, ev[i].events);
 		}
-		if (woken)
+		if (woken) {
 			run_tasks();
+			vu_dial_results();
+		}
 		free_dead();
 	}
 	return NULL;
@@ -420,14 +392,19 @@ static int thread_start(void)
 	return 0;
 }
 
-/* Has the control thread do *t and waits for that. */
-static void have_done(struct task *t)
+void vu_wake(void)
 {
 	uint64_t one = 1;
 
+	(void)!write(server.wake, &one, sizeof(one));
+}
+
+/* Has the control thread do *t and waits for that. */
+static void have_done(struct task *t)
+{
 	pthread_mutex_lock(&server.lock);
 	STAILQ_INSERT_TAIL(&server.tasks, t, next);
-	(void)!write(server.wake, &one, sizeof(one));
+	vu_wake();
 	while (!t->done)
 		pthread_cond_wait(&server.done, &server.lock);
 	pthread_mutex_unlock(&server.lock);

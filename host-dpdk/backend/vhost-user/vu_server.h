@@ -28,6 +28,9 @@
  * is measured, and the socket is then ignored for three times as long. Unused descriptors are
  * closed by a thread of the socket's own (fd_closer.h), and the socket waits while these are many.
  *
+ * Connecting to a VMM (mode client) may take as long as whoever has its directory likes. A thread
+ * does it for each attempt (vu_dial.c).
+ *
  * Plain C without DPDK: the link is a table of two functions.
  */
 #ifndef ZV_VU_SERVER_H

@@ -44,7 +44,8 @@ struct vu_socket {
 	bool dying;		  /* the process has ended, and the front has hung up */
 	uint64_t life_until;	  /* no front: until then the end of the process counts */
 	bool bound;		  /* the socket file was created here */
-	int dial_error;		  /* client: error of the last attempt */
+	struct vu_dial *dial;	  /* client: an attempt to connect; NULL: none */
+	int dial_error;		  /* ... and the error of the last one */
 	uint64_t retry;		  /* time of the next connect or accept; UINT64_MAX: none */
 	uint64_t again;		  /* time to call c.ops->again; UINT64_MAX: none */
 	uint64_t rest;		  /* not served before then; UINT64_MAX: no limit */
@@ -65,6 +66,18 @@ void vu_unwatch_close(struct vu_source *s);
 void vu_unwatch_drop(struct vu_source *s);
 /* Frees @c after the current events. */
 void vu_conn_discard(struct vu_conn *c);
+
+/* The thread calls vu_dial_results(). From any thread, while there is a socket. */
+void vu_wake(void);
+
+/* ---- vu_dial.c ---- */
+
+/* Begins an attempt to connect, and has the next one made after VU_RETRY_NS. */
+void vu_dial(struct vu_socket *sk);
+/* Takes over the connections that have been made. */
+void vu_dial_results(void);
+/* What is in progress is not waited for. */
+void vu_dial_stop(struct vu_socket *sk);
 
 /* ---- vu_server_fair.c ---- */
 

@@ -136,10 +136,9 @@ static struct vu_terms terms = {.nrings = 3, .ring_max = VU_VRING_SIZE_MAX, .mem
 static char dir[] = "/tmp/zvsock-server-XXXXXX";
 static struct device dev[2];
 
-static int add(struct device *d, const char *name, bool client)
+static int add(struct device *d, const char *name)
 {
-	struct vu_socket_config c = {.client = client,
-				     .fd = -1,
+	struct vu_socket_config c = {.fd = -1,
 				     .sockmode = -1,
 				     .stall_ns = STALL_NS,
 				     .terms = &terms,
@@ -160,7 +159,7 @@ static int setup(void **state)
 {
 	(void)state;
 	__atomic_store_n(&links.none, false, __ATOMIC_SEQ_CST);
-	return add(&dev[0], "a", false) < 0 || add(&dev[1], "b", false) < 0 ? -1 : 0;
+	return add(&dev[0], "a") < 0 || add(&dev[1], "b") < 0 ? -1 : 0;
 }
 
 static int teardown(void **state)
@@ -428,54 +427,6 @@ static void without_a_link_the_frontend_is_turned_away(void **state)
 	serves(&dev[0]);
 }
 
-static void a_client_connects_again(void **state)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int ls = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
-
-	(void)state;
-	vu_server_remove(dev[1].sk);
-	dev[1].sk = NULL;
-	assert_int_equal(add(&dev[1], "c", true), 0); /* nobody listens yet */
-	memcpy(sa.sun_path, dev[1].path, sizeof(dev[1].path));
-	assert_int_equal(bind(ls, (struct sockaddr *)&sa, sizeof(sa)), 0);
-	assert_int_equal(listen(ls, 1), 0);
-	for (int i = 0; i < 2; i++) {
-		fd = accept(ls, NULL, NULL);
-		say(fd, VU_GET_QUEUE_NUM, 0, 0, 0);
-		(void)hear(fd, VU_GET_QUEUE_NUM);
-		(void)close(fd);
-	}
-	(void)close(ls);
-	(void)unlink(dev[1].path);
-}
-
-/* Who makes the VMM's socket could lead us to another VMM, which would get this guest's CID. */
-static void a_client_follows_no_link(void **state)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int ls = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int (*const plant[])(const char *, const char *) = {symlink, link};
-	char path[80];
-
-	(void)state;
-	(void)snprintf(path, sizeof(path), "%s/other", dir);
-	memcpy(sa.sun_path, path, sizeof(path));
-	assert_int_equal(bind(ls, (struct sockaddr *)&sa, sizeof(sa)), 0);
-	assert_int_equal(listen(ls, 4), 0);
-	for (unsigned i = 0; i < 2; i++) {
-		vu_server_remove(dev[1].sk);
-		(void)snprintf(path, sizeof(path), "%s/link", dir);
-		assert_int_equal(plant[i](sa.sun_path, path), 0);
-		assert_int_equal(add(&dev[1], "link", true), 0); /* it tries at once */
-		assert_int_equal(accept(ls, NULL, NULL), -1);
-		assert_int_equal(errno, EAGAIN);
-		assert_int_equal(unlink(path), 0);
-	}
-	(void)close(ls);
-	(void)unlink(sa.sun_path);
-}
-
 static void a_removed_socket_hangs_up_and_is_gone(void **state)
 {
 	int fd = dial(&dev[0]);
@@ -496,9 +447,9 @@ static void a_path_that_cannot_be_had_is_said(void **state)
 	struct device d;
 
 	(void)state;
-	assert_int_equal(add(&d, "a", false), -EADDRINUSE);
+	assert_int_equal(add(&d, "a"), -EADDRINUSE);
 	assert_non_null(strstr(zv_error_text(), "/a: cannot make the socket"));
-	assert_int_equal(add(&d, "none/a", false), -ENOENT);
+	assert_int_equal(add(&d, "none/a"), -ENOENT);
 	serves(&dev[0]);
 }
 
@@ -517,8 +468,6 @@ int main(void)
 		T(a_flood_leaves_time_for_others),
 		T(without_descriptors_a_frontend_waits),
 		T(without_a_link_the_frontend_is_turned_away),
-		T(a_client_connects_again),
-		T(a_client_follows_no_link),
 		T(a_removed_socket_hangs_up_and_is_gone),
 		T(a_path_that_cannot_be_had_is_said),
 	};
