@@ -8,12 +8,14 @@ report.json, report.csv and report.html.
 import argparse
 import csv
 import datetime
+import errno
 import json
 import os
 import platform
 import signal
 import subprocess
 import sys
+import tempfile
 
 import cost
 import page
@@ -219,10 +221,24 @@ def absent_rows(got):
     return [(i, r.get('about', ''), r['absent'], r.get('get', '')) for i, r in got.figures.missing().items()]
 
 
+def make_place(folder):
+    """Makes sure that the three files can be written: once everything is measured it is too late."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        for name in ('report.json', 'report.csv', 'report.html'):
+            path = os.path.join(folder, name)
+            if os.path.exists(path) and not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    except OSError as e:
+        raise SystemExit(f'vsock-bench: the report cannot be written: {e.filename or folder}: {e.strerror}; --out chooses another '
+                         'directory') from None
+
+
 def write(got, options):
     """The three files. The words of what is missing in them."""
     words = []
-    os.makedirs(options.out, exist_ok=True)
     with open(os.path.join(options.out, 'report.json'), 'w', encoding='utf-8') as f:
         json.dump({**got.head, 'failed': got.failed, 'cost': got.cost, 'no_cost': got.no_cost, 'reports': got.reports}, f, indent=1)
     rows = list(got.figures.rows())
@@ -296,6 +312,7 @@ def main(argv):
 
 def finish(options, get):
     """Measures by @get, writes, tells. The exit code."""
+    make_place(options.out)
     try:
         got = get()
         words = write(got, options)
