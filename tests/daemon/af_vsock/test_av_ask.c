@@ -17,15 +17,8 @@
 static struct av_space space;
 static uint32_t max_fds;
 
-struct io *__wrap_lcore_io(struct lcore *lc);
 void __wrap_io_close_fd(struct io *io, int fd);
 uint32_t __wrap_fds_max(void);
-
-struct io *__wrap_lcore_io(struct lcore *lc)
-{
-	(void)lc;
-	return NULL;
-}
 
 void __wrap_io_close_fd(struct io *io, int fd)
 {

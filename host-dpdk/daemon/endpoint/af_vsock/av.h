@@ -38,9 +38,11 @@
  * program can say that it receives no more: SHUTDOWN.
  *
  * Programs are not trusted. The requests in progress, bound ports and descriptors are limited, both
- * in total and for each user. A program that sends garbage or descriptors, or that does not read
- * answers, is disconnected. A label proves nothing: home checks that it has given the label to that
- * process.
+ * in total and for each user. A user who has reached a limit may have closed sockets of which home
+ * has not read yet: before it refuses him anything, it asks the kernel about them
+ * (av_programs_check, av_calls_check, av_ports_check), of so many and so often that a round stays
+ * short. A program that sends garbage or descriptors, or that does not read answers, is
+ * disconnected. A label proves nothing: home checks that it has given the label to that process.
  */
 #ifndef ZVD_AV_H
 #define ZVD_AV_H
@@ -131,16 +133,24 @@ struct av_mover {
  * share one, and nobody can choose with whom. */
 #define AV_PEER_SENDERS 16u
 
+/* What of a user may have gone, which is looked at when a limit of his is reached. */
+enum av_check { AV_CHECK_PROGRAMS, AV_CHECK_CALLS, AV_CHECKS };
+#define AV_CHECK_AT_ONCE 64u /* sockets in one poll(2) */
+
 /* A user whose programs have something here. [H] */
 struct av_user {
 	uid_t uid;
 	unsigned asks, calls, failed, ports;
-	unsigned fds;			 /* for its requests and its datagrams */
+	unsigned refs; /* what else keeps it: asks that have ended, a check under way */
+	unsigned fds;  /* for its requests and its datagrams */
 	uint32_t peers[AV_PEER_SENDERS]; /* of those, sockets for peers, by sender */
 	uint32_t waiting;		 /* bytes of datagrams that wait for its programs */
 	struct av_mover mover;
-	TAILQ_HEAD(, av_ask) turn;   /* its programs waiting for their turn */
-	TAILQ_ENTRY(av_user) turner; /* in the list of users with waiting programs */
+	TAILQ_HEAD(, av_ask) programs; /* that have not ended; least recently checked first */
+	TAILQ_HEAD(, av_port) bound;   /* likewise */
+	uint64_t checked[AV_CHECKS];   /* the round of home in which that was done last */
+	TAILQ_HEAD(, av_ask) turn;     /* its programs waiting for their turn */
+	TAILQ_ENTRY(av_user) turner;   /* in the list of users with waiting programs */
 };
 
 /* A program that sends requests: one connection to DIR/ask. [H] */
@@ -160,6 +170,7 @@ struct av_ask {
 	bool waits;				  /* waits for its turn, in user->turn */
 	TAILQ_ENTRY(av_ask) turn;
 	TAILQ_ENTRY(av_ask) link;
+	TAILQ_ENTRY(av_ask) own; /* in user->programs, until it has ended */
 };
 
 /* A bound port. Written by [H] under the lock, read under it by any lcore. */
@@ -172,6 +183,7 @@ struct av_port {
 	struct av_user *user;	      /* [H] */
 	uint64_t since_ns;	      /* of the answer to BIND */
 	TAILQ_ENTRY(av_port) checked; /* [H] */
+	TAILQ_ENTRY(av_port) own;     /* [H] in user->bound */
 	struct av_ask *asker; /* its socket is open; NULL: it has disconnected, with or without
 				 binding it */
 	bool seen;	      /* atomic: a socket with the label was found */
@@ -253,8 +265,9 @@ struct av_space {
 	struct closers *closers; /* what programs send; NULL: they cannot send any */
 	/* [H] */
 	bool ending;
-	TAILQ_HEAD(, av_ask) asks;
+	TAILQ_HEAD(av_asks, av_ask) asks;
 	unsigned n_asks, n_calls, n_failed;
+	unsigned n_ended; /* asks that have ended and are not freed yet */
 	LIST_HEAD(av_calls, av_call) calls[AV_BUCKETS];
 	TAILQ_HEAD(av_failed, av_call) failed; /* oldest first */
 	void *users;			       /* tree */
@@ -338,6 +351,10 @@ void av_ask_end(struct av_ask *a);
 /* The program has closed the socket, whether that was noticed here or not. [H], or of a port's
  * asker under the lock. */
 bool av_ask_has_gone(const struct av_ask *a);
+/* Ends programs of @u that have gone, except @asking (NULL: none). True: there were some. */
+bool av_programs_check(struct av_space *s, struct av_user *u, const struct av_ask *asking);
+/* True: @u is checked for the first time in this round. */
+bool av_may_check(const struct av_space *s, struct av_user *u, enum av_check what);
 /* The next requests of @a stay unread until the pending one is answered. */
 static inline bool av_ask_waits(const struct av_ask *a)
 {
@@ -375,6 +392,8 @@ static inline void av_turn_done(struct av_space *s)
 
 /* Handles the BIND in *m and writes the answer there. */
 void av_bind(struct av_ask *a, struct dropin_msg *m);
+/* Frees some of the ports of @u to whose labels no socket is bound any more. */
+void av_ports_check(struct av_space *s, struct av_user *u, const struct av_ask *asking);
 /* @a has disconnected: a port that was assigned to it is in use only as long as a socket has its
  * label. */
 void av_ports_check_assigned(struct av_ask *a);
@@ -432,6 +451,9 @@ void av_ports_close(struct av_space *s);
 bool av_is_local(struct av_space *s, uint32_t cid);
 /* CONNECT. True: *m is the answer; false: it comes later. */
 bool av_connect(struct av_ask *a, struct dropin_msg *m);
+/* The guest has no descriptor left for @c. True: connections of its user have been withdrawn of
+ * which nothing was read yet: the CONNECT is served again, and @c is gone. */
+bool av_connect_again(struct av_call *c);
 
 /* ---- av_call.c, [H] ---- */
 
@@ -450,6 +472,8 @@ void av_error(struct av_ask *a, struct dropin_msg *m);
 void av_socket_arrived(struct av_space *s, int fd, enum av_socket what);
 /* Ends the call for whose CONNECT @a waits for an answer, if there is one. */
 void av_call_withdraw(struct av_ask *a);
+/* Ends calls of @u whose programs have closed their sockets, which nobody polls yet. */
+void av_calls_check(struct av_space *s, struct av_user *u);
 void av_calls_end(struct av_space *s);
 /* Reports of [G], processed at home. */
 void av_call_started(struct av_call *c, int err, uint32_t local_port);

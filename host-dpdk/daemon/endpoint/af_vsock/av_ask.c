@@ -20,6 +20,7 @@
 
 #define QUESTIONS_AT_ONCE 4u /* of one program, before the next program's turn */
 #define LEFT_UNREAD	  4u /* taken from a rejected program; an honest one has sent 1 */
+#define CHECK_MOST	  (AV_ASKS_MAX / 4) /* all of a user; only root may have more */
 
 static struct lcore *home_of(const struct av_ask *a)
 {
@@ -61,9 +62,8 @@ static void ask_free(struct lcore_work *w)
 	struct av_space *s = a->space;
 
 	TAILQ_REMOVE(&s->asks, a, link);
-	s->n_asks--;
-	a->user->asks--;
-	av_fd_give(a->user);
+	s->n_ended--;
+	a->user->refs--;
 	av_user_put(s, a->user);
 	free(a);
 }
@@ -76,11 +76,24 @@ static void ask_over(struct av_ask *a)
 	lcore_defer(home_of(a), &a->work); /* deferred: callers may still look at it */
 }
 
+/* The program's place is free at once. Its descriptor still counts for the process (fds.h) until
+ * it is closed, in this round or the next. */
+static void leave_place(struct av_ask *a)
+{
+	TAILQ_REMOVE(&a->user->programs, a, own);
+	a->user->asks--;
+	a->user->refs++;
+	a->space->n_asks--;
+	a->space->n_ended++;
+	av_fd_give(a->user);
+}
+
 void av_ask_end(struct av_ask *a)
 {
 	if (a->ended)
 		return;
 	a->ended = true;
+	leave_place(a);
 	av_turn_leave(a);
 	av_call_withdraw(a);
 	av_shutdown_forget(a);
@@ -95,6 +108,59 @@ bool av_ask_has_gone(const struct av_ask *a)
 	struct pollfd p = {.fd = a->fd};
 
 	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
+}
+
+/* ---- those that have gone, of which nothing was read yet ---- */
+
+bool av_may_check(const struct av_space *s, struct av_user *u, enum av_check what)
+{
+	const uint64_t round = lcore_round(s->home);
+	const bool first = u->checked[what] != round;
+
+	u->checked[what] = round;
+	return first;
+}
+
+/* The @n in @a, unless they have not gone. */
+static bool end_gone(struct av_ask *const *a, unsigned n)
+{
+	struct pollfd p[AV_CHECK_AT_ONCE];
+	bool any = false;
+
+	for (unsigned i = 0; i < n; i++)
+		p[i] = (struct pollfd){.fd = a[i]->fd};
+	if (poll(p, n, 0) <= 0)
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		if (!(p[i].revents & POLLHUP))
+			continue;
+		any = true;
+		av_ask_end(a[i]);
+	}
+	return any;
+}
+
+bool av_programs_check(struct av_space *s, struct av_user *u, const struct av_ask *asking)
+{
+	unsigned left = u->asks < CHECK_MOST ? u->asks : CHECK_MOST, n = 0;
+	struct av_ask *a[AV_CHECK_AT_ONCE];
+	bool any = false;
+
+	if (!av_may_check(s, u, AV_CHECK_PROGRAMS))
+		return false;
+	while (left--) {
+		struct av_ask *next = TAILQ_FIRST(&u->programs);
+
+		TAILQ_REMOVE(&u->programs, next, own);
+		TAILQ_INSERT_TAIL(&u->programs, next, own);
+		if (next != asking)
+			a[n++] = next;
+		if (n == AV_CHECK_AT_ONCE || !left) {
+			any |= end_gone(a, n);
+			n = 0;
+		}
+	}
+	return any;
 }
 
 /* ---- requests ---- */
@@ -263,19 +329,35 @@ static bool may_low(const struct cfg_space *c, int fd, const struct ucred *cred)
 	return cfg_space_low(c, cred->uid, gids, (unsigned)(len / sizeof(gids[0])));
 }
 
+static bool may_ask(const struct av_space *s, const struct av_user *u)
+{
+	return av_user_may(u, u->asks, s->n_asks, AV_ASKS_MAX);
+}
+
 /* Takes a descriptor for a program of @u that may be served. NULL: done; else why not (less than
  * DROPIN_TEXT), and *err. */
 static const char *no_place(struct av_space *s, struct av_user *u, int *err)
 {
 	_Static_assert(AV_ASKS_MAX == 4096, "the text below says so");
+	bool room, fd = false;
 
 	*err = -EUSERS;
 	if (av_is_flooding(s, u->uid))
 		return "this user has sent too many descriptors that take long to close: end its "
 		       "programs";
-	if (!av_user_may(u, u->asks, s->n_asks, AV_ASKS_MAX))
+	if (may_ask(s, u) && av_fd_take(u, AV_FDS_SHARE))
+		return NULL;
+	u->refs++; /* it may have nothing else */
+	(void)av_programs_check(s, u, NULL);
+	room = may_ask(s, u);
+	if (room && !(fd = av_fd_take(u, AV_FDS_SHARE))) {
+		av_ports_check(s, u, NULL);
+		fd = av_fd_take(u, AV_FDS_SHARE);
+	}
+	u->refs--;
+	if (!room)
 		return "there are as many programs here as may be: 1024 of a user, 4096 in all";
-	if (!av_fd_take(u, AV_FDS_SHARE))
+	if (!fd)
 		return "no more sockets for this user: end programs, or raise zvsockd's limit of "
 		       "open files";
 	return NULL;
@@ -327,6 +409,7 @@ void av_ask_begin(struct av_space *s, int fd)
 	a->poll.done = ask_polled;
 	a->work.run = ask_free;
 	TAILQ_INSERT_TAIL(&s->asks, a, link);
+	TAILQ_INSERT_TAIL(&a->user->programs, a, own);
 	s->n_asks++;
 	a->user->asks++;
 	av_turn(a);    /* a program sends a request as soon as it has connected */

@@ -7,6 +7,7 @@
 #include "core/fds.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -190,6 +191,42 @@ void av_call_withdraw(struct av_ask *a)
 	stop(c, false);
 }
 
+/* The @n in @c, unless their sockets are still open. */
+static void stop_closed(struct av_call *const *c, unsigned n)
+{
+	struct pollfd p[AV_CHECK_AT_ONCE];
+
+	for (unsigned i = 0; i < n; i++)
+		p[i] = (struct pollfd){.fd = c[i]->fd};
+	if (poll(p, n, 0) <= 0)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		if (p[i].revents & POLLHUP)
+			stop(c[i], false);
+}
+
+void av_calls_check(struct av_space *s, struct av_user *u)
+{
+	struct av_call *c, *next, *found[AV_CHECK_AT_ONCE];
+	unsigned n = 0;
+
+	if (!av_may_check(s, u, AV_CHECK_CALLS))
+		return;
+	for (unsigned i = 0; i < AV_BUCKETS; i++) {
+		for (c = LIST_FIRST(&s->calls[i]); c; c = next) {
+			next = LIST_NEXT(c, link);
+			if (c->user != u || c->fd < 0 || c->state == AV_FAILED)
+				continue;
+			found[n++] = c;
+			if (n == AV_CHECK_AT_ONCE) {
+				stop_closed(found, n);
+				n = 0;
+			}
+		}
+	}
+	stop_closed(found, n);
+}
+
 void av_calls_end(struct av_space *s)
 {
 	struct av_call *c;
@@ -277,6 +314,8 @@ static void name(struct av_call *c, uint32_t local_port)
 void av_call_started(struct av_call *c, int err, uint32_t local_port)
 {
 	if (!c->space)
+		return;
+	if (err == -ENOBUFS && av_connect_again(c))
 		return;
 	if (err) {
 		answer_connect(c, err);

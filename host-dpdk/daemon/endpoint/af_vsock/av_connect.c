@@ -155,6 +155,11 @@ bool av_is_local(struct av_space *s, uint32_t cid)
 	return cid == ZV_CID_LOCAL || (cid == own && cid != UINT32_MAX);
 }
 
+static bool may_call(const struct av_ask *a)
+{
+	return av_user_may(a->user, a->user->calls, a->space->n_calls, AV_CALLS_MAX);
+}
+
 bool av_connect(struct av_ask *a, struct dropin_msg *m)
 {
 	struct request r = {.ask = a, .m = m};
@@ -162,7 +167,11 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m)
 
 	if (!connectible(m) || (m->label[0] && !(r.bound = av_port_of(a, m))))
 		return true;
-	if (!av_user_may(a->user, a->user->calls, s->n_calls, AV_CALLS_MAX)) {
+	if (!may_call(a)) {
+		(void)av_programs_check(s, a->user, a);
+		av_calls_check(s, a->user);
+	}
+	if (!may_call(a)) {
 		av_refuse(m, -ENOBUFS,
 			  "programs of uid %u, or all, have as many connections "
 			  "on their way as they may",
@@ -170,4 +179,26 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m)
 		return true;
 	}
 	return av_is_local(s, m->remote.cid) ? connect_local(&r) : connect_guest(&r);
+}
+
+bool av_connect_again(struct av_call *c)
+{
+	struct av_ask *a = c->ask;
+	struct dropin_msg m;
+
+	if (!a || !av_programs_check(c->space, c->user, a))
+		return false;
+	dropin_msg_init(&m, DROPIN_CONNECT);
+	m.sock_type = c->label.sock_type;
+	m.flags = c->nonblock ? DROPIN_NONBLOCK : 0;
+	m.timeout_ms = c->timeout_ms;
+	m.local.port = ZV_PORT_ANY;
+	m.remote = c->label.remote;
+	if (c->bound)
+		memcpy(m.label, c->text, sizeof(m.label));
+	a->busy = NULL;
+	av_call_forget(c);
+	if (av_connect(a, &m))
+		av_ask_decided(a, &m);
+	return true;
 }

@@ -7,6 +7,14 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+/* The user of @a has as many descriptors as he may. A port may be freed, any if no socket is bound
+ * to it. */
+static void make_room(struct av_ask *a)
+{
+	(void)av_programs_check(a->space, a->user, a);
+	av_ports_check(a->space, a->user, a);
+}
+
 void av_bound(struct av_ask *a, struct dropin_msg *m)
 {
 	struct dropin_label l;
@@ -19,6 +27,11 @@ void av_bound(struct av_ask *a, struct dropin_msg *m)
 		return;
 	}
 	err = av_inbox_hold(p->inbox);
+	if (err == -EMFILE) {
+		make_room(a);
+		p = av_port_named(a->space, m->label, &l);
+		err = p ? av_inbox_hold(p->inbox) : -ENOENT;
+	}
 	if (err < 0 && err != -EBUSY) /* else the next datagram or check of the port connects it */
 		av_refuse(m, err == -EMFILE ? -ENOBUFS : -EINVAL,
 			  "zvsockd cannot reach the socket that was bound: %s", zv_strerror(err));
@@ -81,6 +94,7 @@ void av_reach(struct av_ask *a, struct dropin_msg *m)
 void av_dgram_connect(struct av_ask *a, struct dropin_msg *m)
 {
 	struct av_space *s = a->space;
+	struct dropin_label l;
 	struct av_port *p;
 	uint32_t local;
 	int err;
@@ -104,6 +118,11 @@ void av_dgram_connect(struct av_ask *a, struct dropin_msg *m)
 	}
 	if (err == 0)
 		err = av_inbox_connect(p->inbox, local, &m->remote, m->where);
+	if (err == -EMFILE) {
+		make_room(a);
+		p = av_port_named(s, m->label, &l);
+		err = p ? av_inbox_connect(p->inbox, local, &m->remote, m->where) : -ENOENT;
+	}
 	if (err < 0) {
 		refuse(m, err == -EMFILE ? -ENOBUFS : err);
 		return;

@@ -25,6 +25,7 @@
 #define TRIES	      24u	    /* as in the kernel's vsock */
 #define ANY_TRIES     3u	    /* ports of zvsockd's choice that others may take meanwhile */
 #define SWEPT	      4u	    /* ports checked with each BIND */
+#define SWEPT_OF_USER 32u	    /* those of a user who has reached a limit */
 #define SWEPT_INBOXES 16u	    /* ports checked at each timer tick for datagrams */
 #define SETTLED_NS    1000000000ull /* time after BIND in which a port is not checked */
 
@@ -76,12 +77,13 @@ static bool may_still_bind(const struct av_port *p)
  * about to bind its socket, as long as it has not disconnected. -ENOENT: none has; -EBUSY: not
  * known, as in av_look().
  */
-static int is_bound(struct av_port *p, const struct av_ask *asking, const struct av_looker *l)
+static int is_bound(struct av_space *s, struct av_port *p, const struct av_ask *asking,
+		    const struct av_looker *l)
 {
-	av_turn_done(asking->space);
+	av_turn_done(s);
 	if (may_still_bind(p) || (p->asker && p->asker != asking && !av_ask_has_gone(p->asker)))
 		return 0;
-	return av_has_label(asking->space, l, p);
+	return av_has_label(s, l, p);
 }
 
 static void port_free(struct av_space *s, struct av_port *p)
@@ -92,6 +94,7 @@ static void port_free(struct av_space *s, struct av_port *p)
 	LIST_REMOVE(p, link);
 	pthread_mutex_unlock(&s->lock);
 	TAILQ_REMOVE(&s->checked, p, checked);
+	TAILQ_REMOVE(&p->user->bound, p, own);
 	if (p->asker)
 		LIST_REMOVE(p, assigned);
 	s->n_ports--;
@@ -110,12 +113,26 @@ static void sweep(struct av_space *s, const struct av_ask *asking)
 		struct av_port *p = TAILQ_FIRST(&s->checked);
 		const struct av_looker l = av_looker(s, AV_LOOK_SELF, p->uid);
 
-		if (is_bound(p, asking, &l) == -ENOENT) {
+		if (is_bound(s, p, asking, &l) == -ENOENT) {
 			port_free(s, p);
 			continue;
 		}
 		TAILQ_REMOVE(&s->checked, p, checked);
 		TAILQ_INSERT_TAIL(&s->checked, p, checked);
+	}
+}
+
+void av_ports_check(struct av_space *s, struct av_user *u, const struct av_ask *asking)
+{
+	const struct av_looker l = av_looker(s, AV_LOOK_SELF, u->uid);
+	unsigned n = u->ports < SWEPT_OF_USER ? u->ports : SWEPT_OF_USER;
+	struct av_port *p;
+
+	while (n-- && (p = TAILQ_FIRST(&u->bound))) {
+		TAILQ_REMOVE(&u->bound, p, own);
+		TAILQ_INSERT_TAIL(&u->bound, p, own);
+		if (is_bound(s, p, asking, &l) == -ENOENT)
+			port_free(s, p);
 	}
 }
 
@@ -152,7 +169,7 @@ static int taken(struct av_space *s, const struct av_ask *asking, int sock_type,
 	if (is_reserved(addr->port))
 		return -EADDRINUSE;
 	while ((p = av_port_at(s, sock_type, addr->cid, addr->port))) {
-		ret = is_bound(p, asking, &l);
+		ret = is_bound(s, p, asking, &l);
 		if (ret != -ENOENT)
 			return ret == 0 ? -EADDRINUSE : ret;
 		port_free(s, p);
@@ -318,10 +335,16 @@ static struct av_port *port_new(struct av_space *s, struct av_user *u, pid_t pid
 	u->ports++;
 	s->n_ports++;
 	TAILQ_INSERT_TAIL(&s->checked, p, checked);
+	TAILQ_INSERT_TAIL(&u->bound, p, own);
 	pthread_mutex_lock(&s->lock);
 	LIST_INSERT_HEAD(&s->ports[bucket(s, l->local.port)], p, link);
 	pthread_mutex_unlock(&s->lock);
 	return p;
+}
+
+static bool may_have_port(const struct av_ask *a)
+{
+	return av_user_may(a->user, a->user->ports, a->space->n_ports, AV_PORTS_MAX);
 }
 
 /* Assigns the port of @l, which is free, to @a. NULL: *m says why not. */
@@ -330,7 +353,9 @@ static struct av_port *assign_port(struct av_ask *a, const struct dropin_label *
 {
 	struct av_port *p = NULL;
 
-	if (!av_user_may(a->user, a->user->ports, a->space->n_ports, AV_PORTS_MAX))
+	if (!may_have_port(a))
+		av_ports_check(a->space, a->user, a);
+	if (!may_have_port(a))
 		av_refuse(m, -ENOBUFS, "programs of uid %u, or all, have as many ports as they may",
 			  (unsigned)a->cred.uid);
 	else if (!(p = port_new(a->space, a->user, a->cred.pid, l, av_random(a->space))))

@@ -54,6 +54,8 @@ struct av_user *av_user(struct av_space *s, uid_t uid)
 	if (!u)
 		return NULL;
 	u->uid = uid;
+	TAILQ_INIT(&u->programs);
+	TAILQ_INIT(&u->bound);
 	TAILQ_INIT(&u->turn);
 	av_mover_init(&u->mover);
 	found = tsearch(u, &s->users, by_uid);
@@ -64,7 +66,7 @@ struct av_user *av_user(struct av_space *s, uid_t uid)
 
 void av_user_put(struct av_space *s, struct av_user *u)
 {
-	if (u->asks || u->calls || u->failed || u->ports)
+	if (u->asks || u->calls || u->failed || u->ports || u->refs)
 		return;
 	(void)tdelete(u, &s->users, by_uid);
 	free(u);
@@ -346,7 +348,7 @@ static void space_end(struct lcore *lc, void *arg)
 	}
 	TAILQ_FOREACH(a, &s->asks, link)
 		av_ask_end(a);
-	lcore_drain(lc, &s->n_asks);
+	lcore_drain(lc, &s->n_ended);
 	lcore_defer_cancel(lc, &s->serve);
 	av_calls_end(s);
 	av_ports_end(s);
