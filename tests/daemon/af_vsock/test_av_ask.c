@@ -39,7 +39,7 @@ static void is_turned_away(const char *why)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
 	fds_take(1);
-	av_ask_begin(&space, pair[1]);
+	av_ask_begin(&space, pair[1], true);
 	assert_int_equal(recv(pair[0], &m, sizeof(m), 0), sizeof(m));
 	assert_int_equal(m.result, -EUSERS);
 	assert_non_null(strstr(m.text, why));

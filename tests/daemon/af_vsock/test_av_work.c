@@ -142,7 +142,7 @@ static int asks(unsigned n)
 	dropin_msg_init(&m, DROPIN_HELLO);
 	while (n--)
 		assert_int_equal(send(pair[0], &m, sizeof(m), 0), sizeof(m));
-	av_ask_begin(&space, pair[1]);
+	av_ask_begin(&space, pair[1], true);
 	return pair[0];
 }
 

@@ -218,7 +218,8 @@ struct av_call {
 	bool nonblock, filled;
 	bool bound; /* label belongs to a bound port */
 	int err;
-	int fd; /* the program's socket, once it has arrived; -1 */
+	int fd;		/* the program's socket, once it has arrived; -1 */
+	bool fd_counts; /* by itself (fds.h): it has no place of [G] any more */
 	uint32_t timeout_ms;
 	uint32_t local_cid, local_port; /* port ZV_PORT_ANY: any */
 	uint32_t messages;
@@ -345,8 +346,8 @@ bool av_is_flooded(const struct av_space *s);
 
 /* ---- av_ask.c ---- */
 
-/* @fd: an accepted socket, taken by fds_get(). */
-void av_ask_begin(struct av_space *s, int fd);
+/* @fd: an accepted socket that counts (fds.h), for which there is room or not. */
+void av_ask_begin(struct av_space *s, int fd, bool room);
 void av_ask_end(struct av_ask *a);
 /* The program has closed the socket, whether that was noticed here or not. [H], or of a port's
  * asker under the lock. */
@@ -468,8 +469,8 @@ bool av_call_begin(struct av_call *c, struct guest *g, unsigned turn, uint32_t l
 void av_call_forget(struct av_call *c);
 void av_filled(struct av_ask *a, struct dropin_msg *m);
 void av_error(struct av_ask *a, struct dropin_msg *m);
-/* A socket taken by fds_get() has been accepted at DIR/TYPE. */
-void av_socket_arrived(struct av_space *s, int fd, enum av_socket what);
+/* A socket that counts (fds.h) has been accepted at DIR/TYPE. False: nobody waits for it. */
+bool av_socket_arrived(struct av_space *s, int fd, enum av_socket what);
 /* Ends the call for whose CONNECT @a waits for an answer, if there is one. */
 void av_call_withdraw(struct av_ask *a);
 /* Ends calls of @u whose programs have closed their sockets, which nobody polls yet. */
@@ -479,6 +480,8 @@ void av_calls_end(struct av_space *s);
 void av_call_started(struct av_call *c, int err, uint32_t local_port);
 void av_call_decided(struct av_call *c, int err);
 void av_call_put(struct av_call *c);
+/* [G] has counted one for the program's socket (fds.h) and leaves it to home. */
+void av_call_takes(struct av_call *c);
 
 /* ---- av_conn.c, [G] ---- */
 

@@ -336,11 +336,14 @@ static bool may_ask(const struct av_space *s, const struct av_user *u)
 
 /* Takes a descriptor for a program of @u that may be served. NULL: done; else why not (less than
  * DROPIN_TEXT), and *err. */
-static const char *no_place(struct av_space *s, struct av_user *u, int *err)
+static const char *no_place(struct av_space *s, struct av_user *u, bool room, int *err)
 {
 	_Static_assert(AV_ASKS_MAX == 4096, "the text below says so");
-	bool room, fd = false;
+	bool fd = false;
 
+	*err = -ENOBUFS;
+	if (!room)
+		return "zvsockd has no descriptor left: raise its limit of open files";
 	*err = -EUSERS;
 	if (av_is_flooding(s, u->uid))
 		return "this user has sent too many descriptors that take long to close: end its "
@@ -383,7 +386,7 @@ static void turn_away(struct av_space *s, int fd, const struct ucred *cred, int 
 	av_discard(s, fd, false, cred->uid);
 }
 
-void av_ask_begin(struct av_space *s, int fd)
+void av_ask_begin(struct av_space *s, int fd, bool room)
 {
 	struct av_ask *a = calloc(1, sizeof(*a));
 	socklen_t len = sizeof(struct ucred);
@@ -394,7 +397,7 @@ void av_ask_begin(struct av_space *s, int fd)
 	if (a && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
 		a->user = av_user(s, cred.uid);
 	if (a && a->user)
-		why = no_place(s, a->user, &err);
+		why = no_place(s, a->user, room, &err);
 	if (why) {
 		turn_away(s, fd, &cred, err, why);
 		if (a && a->user)

@@ -87,8 +87,25 @@ static bool post_to_guest(const struct note *n)
 
 /* ---- the end of a call ---- */
 
+/* The program's socket counts by itself from now on (fds.h), until it is closed. */
+static void count_socket(struct av_call *c)
+{
+	if (c->fd >= 0 && !c->fd_counts)
+		fds_take(1);
+	c->fd_counts = c->fd >= 0;
+}
+
+void av_call_takes(struct av_call *c)
+{
+	if (c->space && c->fd >= 0 && !c->fd_counts)
+		c->fd_counts = true;
+	else
+		fds_put();
+}
+
 static void drop_socket(struct av_call *c)
 {
+	count_socket(c);
 	if (c->fd >= 0)
 		av_discard(c->space, c->fd, c->label.sock_type == SOCK_STREAM, c->cred.uid);
 	c->fd = -1;
@@ -139,6 +156,7 @@ static void fail(struct av_call *c, int err)
 {
 	struct av_space *s = c->space;
 
+	count_socket(c);
 	c->err = err;
 	c->state = AV_FAILED;
 	s->n_calls--;
@@ -489,7 +507,7 @@ static struct av_call *caller(struct av_space *s, int fd, enum av_socket what)
 	return c;
 }
 
-void av_socket_arrived(struct av_space *s, int fd, enum av_socket what)
+bool av_socket_arrived(struct av_space *s, int fd, enum av_socket what)
 {
 	struct av_call *c = caller(s, fd, what);
 	uint32_t more;
@@ -500,11 +518,15 @@ void av_socket_arrived(struct av_space *s, int fd, enum av_socket what)
 				 "%s: a socket that no connection of its process waits for: closed",
 				 s->cfg.sockets[what]);
 		av_discard(s, fd, what == AV_STREAM, av_peer_of(fd));
-		return;
+		return false;
 	}
 	c->fd = fd;
+	c->fd_counts = c->state == AV_FAILED;
+	if (!c->fd_counts)
+		fds_put(); /* it has the place that was taken before CONNECT was answered */
 	if (c->state == AV_FAILED && c->filled)
 		drop_socket(c);
 	else
 		go_if_ready(c);
+	return true;
 }

@@ -37,10 +37,13 @@ struct report {
 	bool decided;
 	int err;
 	uint32_t port;
+	bool held; /* one is counted still (fds.h), for the program's socket */
 };
 
 static void report_post(const struct report *n)
 {
+	if (n->held)
+		av_call_takes(n->call);
 	if (n->decided)
 		av_call_decided(n->call, n->err);
 	else
@@ -67,14 +70,16 @@ static void report_to_home(const struct report *n)
 		return;
 	}
 	copy = malloc(sizeof(*copy));
-	if (!copy)
-		return; /* no memory: the call's timers end it */
-	*copy = *n;
-	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
-	if (lcore_post(c->home, report_arrived, copy) < 0) {
+	if (copy) {
+		*copy = *n;
+		__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+		if (lcore_post(c->home, report_arrived, copy) == 0)
+			return;
 		av_call_put(c);
-		free(copy);
 	}
+	free(copy);
+	if (n->held) /* no memory: the call's timers end it */
+		fds_put();
 }
 
 /* Separates the connection from its call. */
@@ -124,11 +129,16 @@ static int as_kernel(int err)
 /* Fails with @err. @started: the local port has been reported. */
 static void conn_fail(struct av_conn *a, int err, bool started)
 {
-	struct report n = {a->call, started, as_kernel(err), 0};
+	struct report n = {a->call, started, as_kernel(err), 0, false};
 
 	if (n.err == -ENODEV && cfg_roles[guest_cfg(a->r.f.owner.gq->guest)->role].attached)
 		n.err = -ECONNRESET; /* an application that is about to be removed */
-	give_place_back(a);	     /* whoever hears of it may connect again at once */
+	/* Whoever hears of it may connect again at once. The program's socket may be open, though:
+	 * only home knows. */
+	n.held = a->call && a->has_place;
+	if (n.held)
+		fds_take(1);
+	give_place_back(a);
 	if (a->call)
 		report_to_home(&n);
 	if (!a->up)
@@ -158,7 +168,7 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 		a->up = true;
 		GUEST_COUNT(o->gq, host_joined);
 		zv_set_events(a->r.f.conn, 0); /* nobody reads until the program connects */
-		report_to_home(&(struct report){a->call, true, 0, 0});
+		report_to_home(&(struct report){.call = a->call, .decided = true});
 	}
 }
 
@@ -215,7 +225,7 @@ static void conn_connect(struct av_conn *a)
 	}
 	zv_set_user(a->r.f.conn, &a->r.f.owner);
 	(void)zv_conn_info(a->r.f.conn, &info);
-	report_to_home(&(struct report){a->call, false, 0, info.local_port});
+	report_to_home(&(struct report){.call = a->call, .port = info.local_port});
 }
 
 void av_conn_begin(struct av_call *c)
@@ -226,14 +236,14 @@ void av_conn_begin(struct av_call *c)
 	GUEST_COUNT(c->gq, host_accepted);
 	if (!guest_fd_get(c->gq)) {
 		GUEST_COUNT(c->gq, host_refused);
-		report_to_home(&(struct report){c, false, -ENOBUFS, 0});
+		report_to_home(&(struct report){.call = c, .err = -ENOBUFS});
 		return;
 	}
 	a = calloc(1, sizeof(*a));
 	if (!a) {
 		guest_fd_put(c->gq);
 		GUEST_COUNT(c->gq, no_memory);
-		report_to_home(&(struct report){c, false, -ENOMEM, 0});
+		report_to_home(&(struct report){.call = c, .err = -ENOMEM});
 		return;
 	}
 	relay_init(&a->r, c->gq, NULL, &endpoint_af_vsock.kind, -1, seq ? RELAY_SEQPACKET : 0);
@@ -313,13 +323,13 @@ void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
 
 	if (!a) {
 		/* Nothing has been read from the socket, so descriptors that the program has sent
-		 * may be queued in it. */
+		 * may be queued in it. What was counted for it is given back by now. */
+		fds_take(1);
 		(void)shutdown(fd, SHUT_RDWR);
 		av_discard_late(c->lc, fd, c->label.sock_type == SOCK_STREAM, c->cred.uid);
 		return;
 	}
 	a->has_place = false; /* the socket has it from now on */
-	fds_put();
 	av_named_give(c->named, &a->r);
 	c->named = NULL;
 	detach_call(a);

@@ -243,17 +243,16 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 			s->closers ? av_peer_of(res) : 0; /* before another thread closes it */
 		bool room = fds_get(), floods = s->closers && av_is_flooding(s, uid);
 
-		if (!room || s->ending) {
-			if (!room)
-				fds_take(1); /* counted until it is closed */
+		if (!room)
+			fds_take(1); /* counted until it is closed */
+		if (s->ending)
 			av_discard(s, res, l->what == AV_STREAM, uid);
-			if (!room)
-				accept_pause(l, zv_strerror(-EMFILE));
-		} else if (l->what == AV_ASK) {
-			av_ask_begin(s, res);
-		} else {
-			av_socket_arrived(s, res, l->what);
-		}
+		else if (l->what == AV_ASK)
+			av_ask_begin(s, res, room);
+		else if (av_socket_arrived(s, res, l->what))
+			room = true; /* it has a place already */
+		if (!room && !s->ending)
+			accept_pause(l, zv_strerror(-EMFILE));
 		if (room && !s->ending && (floods || av_is_flooded(s)))
 			accept_pause(l, "too many descriptors wait to be closed that programs "
 					"have sent and that take long to close");
