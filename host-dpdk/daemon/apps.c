@@ -63,7 +63,7 @@ static void accepting(struct apps *as, bool on)
 
 /* ---- an application ---- */
 
-static void app_end(struct daemon *d, struct app *a)
+void app_end(struct daemon *d, struct app *a)
 {
 	if (a->guest) {
 		log_line(ZV_LOG_INFO, a->guest->name, "detached");

@@ -6,6 +6,7 @@
 #include "passed.h"
 #include "proto/local/client_msg.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 void apps_let_go(struct apps *as, int fd, uid_t uid)
@@ -63,8 +64,21 @@ static bool has_share(const struct apps *as, const struct app *a)
 	return own <= left;
 }
 
+/* Ends those of the user of @a that have gone, but whose ends were not read yet. */
+static void end_gone(struct daemon *d, const struct app *a)
+{
+	for (unsigned i = 0; i < APPS_MAX; i++) {
+		struct app *other = &d->apps->app[i];
+		struct pollfd p = {.fd = other->fd};
+
+		if (other != a && other->fd >= 0 && other->cred.uid == a->cred.uid &&
+		    poll(&p, 1, 0) > 0 && p.revents & POLLHUP)
+			app_end(d, other);
+	}
+}
+
 /* Why it gets no place, with *err; NULL: it does. */
-static const char *no_place(const struct daemon *d, const struct app *a, int *err)
+static const char *no_place(struct daemon *d, const struct app *a, int *err)
 {
 	const struct apps *as = d->apps;
 
@@ -76,13 +90,16 @@ static const char *no_place(const struct daemon *d, const struct app *a, int *er
 	if (apps_closing(as, a->cred.uid) >= APPS_CLOSING_FULL)
 		return "this user has sent too many descriptors that take long to close: end the "
 		       "programs that have made them";
-	if (!app_is_privileged(a) && !has_share(as, a))
+	if (app_is_privileged(a) || has_share(as, a))
+		return NULL;
+	end_gone(d, a);
+	if (!has_share(as, a))
 		return "this user has its share of the places for applications, half of what "
 		       "others leave: end some";
 	return NULL;
 }
 
-bool app_admitted(const struct daemon *d, struct app *a)
+bool app_admitted(struct daemon *d, struct app *a)
 {
 	struct apps *as = d->apps;
 	const char *why;

@@ -36,12 +36,17 @@ struct apps {
 	struct app app[APPS_MAX];
 };
 
+/* ---- apps.c ---- */
+
+/* It leaves its place, with all that it has. */
+void app_end(struct daemon *d, struct app *a);
+
 /* ---- apps_admit.c ---- */
 
 /* Low ports are for root, and for the user of zvsockd itself. */
 bool app_is_privileged(const struct app *a);
 /* Whether @a, which has just connected, gets a place. False: it has been told why. */
-bool app_admitted(const struct daemon *d, struct app *a);
+bool app_admitted(struct daemon *d, struct app *a);
 /* recvmsg(2), without waiting. -1 with EPERM: there are descriptors, and nothing was received. */
 ssize_t apps_receive(const struct apps *as, int fd, struct msghdr *mh);
 /* Closes @fd, or has it closed: descriptors that @uid has sent may be queued in it. */

@@ -87,27 +87,36 @@ static int be_member(const char *uri)
 	return 0;
 }
 
-/* Connects to the client socket. True: there is a place. */
-static bool take_place(const char *path)
+/* Connects to the client socket and asks something. -1: see stderr. */
+static int ask_for_place(const char *path)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct client_msg m = {0};
-	struct msghdr mh = {
-		.msg_iov = &(struct iovec){&m, sizeof(m)},
-		.msg_iovlen = 1,
-	};
 
 	memcpy(sa.sun_path, path, strnlen(path, sizeof(sa.sun_path) - 1));
 	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
 		perror(path);
-		return false;
+		return -1;
 	}
 	/* Nonsense would end it: this asks for a device with too many queues, and stays. */
 	client_msg_init(&m, CLIENT_ATTACH);
 	m.queues = UINT16_MAX;
 	(void)!send(fd, &m, sizeof(m), MSG_NOSIGNAL);
-	return recvmsg(fd, &mh, 0) == (ssize_t)sizeof(m) && m.result == -ERANGE;
+	return fd;
+}
+
+static bool has_place(int fd)
+{
+	struct client_msg m = {0};
+
+	return fd >= 0 && recv(fd, &m, sizeof(m), 0) == (ssize_t)sizeof(m) && m.result == -ERANGE;
+}
+
+/* True: there is a place. */
+static bool take_place(const char *path)
+{
+	return has_place(ask_for_place(path));
 }
 
 /* Takes what one user can get. */
@@ -216,6 +225,48 @@ static void one_user_takes_half_of_what_is_left(void **state)
 	close(go[1]);
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(waitpid(pid[i], NULL, 0), pid[i]);
+}
+
+/* A user who has all places that it can get closes them, and another application of his has
+ * connected before. */
+static void who_has_gone_has_no_place(void **state)
+{
+	int fd[PLACES], more, pair[2];
+	char path[128], b = 0;
+	unsigned n = 0;
+	int status = -1;
+	pid_t pid;
+
+	(void)state;
+	needs_root();
+	snprintf(path, sizeof(path), "%sapps", zf_dir);
+	assert_int_equal(chmod(zf_dir, 0711), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (!become(NAMED, NOT_NAMED))
+			_exit(1);
+		while (n < PLACES && has_place(fd[n] = ask_for_place(path)))
+			n++;
+		/* zvsockd is stopped meanwhile. */
+		if (n == PLACES || write(pair[1], &b, 1) != 1 || read(pair[1], &b, 1) != 1)
+			_exit(2);
+		more = ask_for_place(path);
+		while (n--)
+			close(fd[n]);
+		if (write(pair[1], &b, 1) != 1)
+			_exit(3);
+		_exit(has_place(more) ? 0 : 4);
+	}
+	close(pair[1]);
+	assert_int_equal(read(pair[0], &b, 1), 1);
+	zf_asleep();
+	assert_int_equal(write(pair[0], &b, 1), 1);
+	assert_int_equal(read(pair[0], &b, 1), 1);
+	zf_awake();
+	close(pair[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
 }
 
 /* Attaches with a device of its own. Its socket, or -1; *fd: the client socket. */
@@ -398,6 +449,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		/* First: who is turned away fills the log. */
 		cmocka_unit_test(one_user_takes_half_of_what_is_left),
+		cmocka_unit_test(who_has_gone_has_no_place),
 		cmocka_unit_test(who_is_turned_away_learns_why),
 		cmocka_unit_test(a_member_of_a_group_may_attach),
 		cmocka_unit_test(ports_are_limited),

@@ -70,8 +70,9 @@ struct guest {
 	struct zv_dev *dev;
 	struct region *region; /* of its own memory; where, and who offered it: channel/reach.c */
 	uint64_t region_gpa, region_nonce, region_ns; /* ns: when it was offered */
-	unsigned programs;			      /* endpoint/endpoint_program.c; atomic */
-	uint64_t cid;				      /* as in the log; main thread only */
+	/* endpoint/endpoint_program.c; atomic. Those that have ended are freed later. */
+	unsigned programs, programs_ended;
+	uint64_t cid;	    /* as in the log; main thread only */
 	uint64_t hinted_ns; /* main thread: attachment of its VMM that the log has a hint about */
 	struct guest_queue queues[ZV_QUEUES_MAX];
 	unsigned n_queues;
@@ -87,6 +88,17 @@ struct guest {
 static inline const struct cfg_guest *guest_cfg(const struct guest *g)
 {
 	return __atomic_load_n(&g->cfg, __ATOMIC_ACQUIRE);
+}
+
+/* Another program of the guest has a place: those that have ended, but are not freed yet, have
+ * given theirs back, once each. */
+static inline bool guest_has_program_place(const struct guest *g)
+{
+	const unsigned most = guest_cfg(g)->programs;
+	const unsigned ended = __atomic_load_n(&g->programs_ended, __ATOMIC_RELAXED);
+
+	return __atomic_load_n(&g->programs, __ATOMIC_RELAXED) <
+	       most + (ended < most ? ended : most);
 }
 
 /* The guest's CID, from the configuration or the device; 0: not known yet. Any thread. */

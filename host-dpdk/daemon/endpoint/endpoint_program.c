@@ -73,6 +73,7 @@ static void end(struct program *p, const char *why)
 		broker_close(p->b);
 	}
 	flow_close(&p->f, why != NULL);
+	(void)__atomic_fetch_sub(&gq->guest->programs_ended, p->conn_ended, __ATOMIC_RELAXED);
 	(void)__atomic_fetch_sub(&gq->guest->programs, 1, __ATOMIC_RELAXED);
 	(void)__atomic_fetch_sub(&gq->guest->counters.programs, 1, __ATOMIC_RELAXED);
 	conn_owner_remove(&p->f.owner);
@@ -361,6 +362,8 @@ static unsigned take_all(struct program *p, unsigned most)
 		memmove(p->in, p->in + at, p->n_in);
 	}
 	p->conn_ended = p->claims.ended = got < 0;
+	(void)__atomic_fetch_add(&p->f.owner.gq->guest->programs_ended, p->conn_ended,
+				 __ATOMIC_RELAXED);
 	return msgs;
 }
 
@@ -492,8 +495,7 @@ static const char *refused(const struct guest_queue *gq, const struct zv_conn_in
 		return "its socket is no stream";
 	if (info->peer_port >= ZV_CTRL_SRC_LIMIT)
 		return "it comes from a port of 1024 or above, which any program can bind";
-	if (__atomic_load_n(&gq->guest->programs, __ATOMIC_RELAXED) >=
-	    guest_cfg(gq->guest)->programs)
+	if (!guest_has_program_place(gq->guest))
 		return "there are as many as the key programs allows";
 	return NULL;
 }

@@ -172,7 +172,7 @@ static void a_withdrawn_connection_again(void **state)
 /* As many connections as zvsockd may have, each of which carries a byte: their number. */
 static unsigned connect_all(int ask)
 {
-	static int fd[FEWER_FDS];
+	static int fd[FEWER_FDS + 1];
 	static struct zf_conn *conn[FEWER_FDS];
 	const unsigned before = zf_fds();
 	unsigned n;

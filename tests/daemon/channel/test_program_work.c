@@ -81,7 +81,8 @@ int __wrap_claim_on_msg(struct guest_queue *gq, struct claimant *who, const stru
 	(void)gq;
 	(void)m;
 	now->claims++;
-	claimed[now - conns] = who;
+	if (now >= conns && now < conns + PROGRAMS)
+		claimed[now - conns] = who;
 	return 0;
 }
 
@@ -248,12 +249,60 @@ static void work_of_their_ends_is_bounded(void **state)
 	}
 }
 
+static int serve(struct zv_conn *c)
+{
+	const struct zv_conn_info info = {
+		.size = sizeof(info),
+		.type = ZV_STREAM,
+		.peer_port = 1000,
+		.local_port = ZV_PROC_PORT,
+	};
+	int ret = endpoint_program.serve(&g.queues[0], c, &info);
+
+	if (ret == 1)
+		c->work->run(c->work); /* HELLO */
+	the_round++;
+	return ret;
+}
+
+/* A request that is served before the programs that have ended are freed finds their places; but
+ * they are not more and more. */
+static void who_has_ended_has_no_place(void **state)
+{
+	static struct zv_conn c[3 * PROGRAMS];
+	unsigned n;
+
+	(void)state;
+	assert_int_equal(programs_left(), 0);
+	for (n = 0; n < PROGRAMS; n++)
+		assert_int_equal(serve(&c[n]), 1);
+	assert_int_equal(serve(&c[n]), -ECONNREFUSED);
+	c[n - 1].over = true; /* which is heard first */
+	broker_poll_programs(&g.queues[0]);
+	assert_int_equal(serve(&c[n++]), 1);
+	assert_int_equal(serve(&c[n]), -ECONNREFUSED);
+	for (unsigned i = 0; i < n; i++)
+		c[i].over = true;
+	for (; g.programs_ended < n; the_round++) /* what they have said before is read as well */
+		broker_poll_programs(&g.queues[0]);
+	while (serve(&c[n]) == 1)
+		c[n++].over = true;
+	assert_int_equal(n, 2 * PROGRAMS);
+	for (unsigned i = 0; i < 2 * PROGRAMS; i++) {
+		c[i].work->run(c[i].work);
+		the_round++;
+	}
+	assert_int_equal(programs_left(), 0);
+	assert_int_equal(g.programs_ended, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(work_of_their_turns_is_bounded),
 		cmocka_unit_test(work_before_requests_is_bounded),
 		cmocka_unit_test(work_of_their_ends_is_bounded),
+		cmocka_unit_test(who_has_ended_has_no_place),
 	};
 
 	return cmocka_run_group_tests_name("program_work", tests, setup, NULL);
