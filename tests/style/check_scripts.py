@@ -59,20 +59,32 @@ def run_refuses_in_one_line():
     return wrong
 
 
-def run_names_packages_that_it_may_not_install():
-    """To a user who is not root, on a machine that has no sudo and, as it seems, no package."""
+def run_without_packages(*args):
+    """By a user who is not root, on a machine that has no sudo and, as it seems, no package."""
     with tempfile.TemporaryDirectory(prefix='zv style ') as folder:
         for tool in ('bash', 'cat', 'grep', 'readlink', 'uname'):
             os.symlink(shutil.which(tool), os.path.join(folder, tool))
+        os.symlink(sys.executable, os.path.join(folder, 'python3'))
         for tool, says in (('id', '1000'), ('dpkg-query', '')):
             path = os.path.join(folder, tool)
             with open(path, 'w', encoding='utf-8') as f:
                 f.write(f'#!/bin/sh\necho {says}\n')
             os.chmod(path, 0o755)
-        done = call(RUN, 'build', env={'PATH': folder})
+        return call(RUN, *args, env={'PATH': folder})
+
+
+def run_names_packages_that_it_may_not_install():
+    done = run_without_packages('build')
     lines = done.stderr.splitlines()
     return [] if done.returncode == 1 and len(lines) == 1 and 'as root: apt-get install meson ' in lines[0] else [
         f'exit code {done.returncode}: {done.stderr}']
+
+
+def run_refuses_options_before_it_installs_or_builds():
+    return [f'run {" ".join(args)}: exit code {done.returncode}: {done.stderr}'
+            for args, words in ((['vmtest', 'nonsense'], 'no scenario is called nonsense'), (['vm', '--nonsense'], '--nonsense'),
+                                (['vmcompare', '--rounds', '0'], '--rounds'))
+            if (done := run_without_packages(*args)).returncode != 2 or words not in done.stderr.splitlines()[-1]]
 
 
 # The binding's example imports the module, which is built elsewhere.
@@ -111,4 +123,4 @@ if __name__ == '__main__':
     sys.dont_write_bytecode = True
     tree.run(shell_scripts_parse, python_scripts_parse, run_works_from_anywhere, scripts_explain_themselves,
              run_explains_its_commands, readme_shows_the_example_as_it_is, run_refuses_in_one_line,
-             run_names_packages_that_it_may_not_install)
+             run_names_packages_that_it_may_not_install, run_refuses_options_before_it_installs_or_builds)

@@ -117,6 +117,7 @@ def main():
     p = cli.parser('vm', '[--uml]', __doc__)
     p.add_argument('--uml', action='store_true', help='in User-mode Linux, which needs no emulation; otherwise in QEMU')
     options = p.parse_args()
+    cli.checked()
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, lambda *_: sys.exit(130))
     bench = Bench(options.build, 'logs-vm')

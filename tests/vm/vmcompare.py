@@ -44,6 +44,7 @@ def main():
     build = p.parse_args(sys.argv[1:2]).build
     vcpus = q.parse_args(sys.argv[2:]).vcpus
     options = compare.parse(['--cpus', '2cpu,1cpu' if vcpus == 2 else '1cpu', '--no-cost', '--note', NOTE, *sys.argv[2:]], q)
+    cli.checked()
     if options.source:
         return compare.finish(options, lambda: compare.load(options))
     bench = Bench(build, 'compare-logs')

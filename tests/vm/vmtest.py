@@ -152,6 +152,8 @@ def parse():
 def main():
     options = parse()
     build = options.build
+    chosen = of_kernels(options.kernel.split(',')) if options.kernel else choose(options.names)
+    cli.checked()
     if options.fetch_qemu:
         fetch_qemu(os.path.join(build, 'vm'))
         return
@@ -164,7 +166,6 @@ def main():
     if options.test:
         of_kernels([options.test])
         as_test(build, options.test)
-    chosen = of_kernels(options.kernel.split(',')) if options.kernel else choose(options.names)
     bench = Bench(build)
     count = {'passed': 0, 'failed': 0, 'skipped': 0}
     try:
