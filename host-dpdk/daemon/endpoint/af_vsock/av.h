@@ -263,6 +263,7 @@ struct av_space {
 	int ports_fd;		 /* DIR/ports; -1: none */
 	unsigned n_saved;	 /* lines in it */
 	uint64_t ports_retry_ns; /* not 0: the last write failed, and none is tried before */
+	uint64_t ports_rest_ns;	 /* until then no file takes its place: that has taken too long */
 	struct closers *closers; /* what programs send; NULL: they cannot send any */
 	/* [H] */
 	bool ending;

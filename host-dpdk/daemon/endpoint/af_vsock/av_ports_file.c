@@ -7,7 +7,8 @@
  *
  * Lines are only appended, until there are many more lines than ports; then another file,
  * DIR/ports.new, takes its place, so that a kill at any moment leaves one of them whole. Where the
- * directory does not let zvsockd's user make files, the file itself is rewritten. If a write fails
+ * directory does not let zvsockd's user make files, or has made it wait, the file itself is
+ * rewritten. If a write fails
  * (a full file system), the file lacks ports until a later one succeeds.
  *
  * Entries that are no longer bound are skipped when it is read.
@@ -19,6 +20,7 @@
 #include "av_dgram.h"
 
 #include "base/clock.h"
+#include "base/thread_time.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +35,10 @@
 #define PORTS_LINE     (DROPIN_LABEL + 48u)
 #define PORTS_FILE_MAX (4ll * AV_PORTS_MAX * PORTS_LINE)
 #define RETRY_NS       1000000000ull /* after a write that failed */
+/* Waiting for the directory: for so long, and how many times as long it is left alone after that.
+ */
+#define WAIT_NS	  ((uint64_t)1000000)
+#define WAIT_REST 100u
 
 static void path_of(const struct av_space *s, const char *name, char path[static CFG_PATH_MAX])
 {
@@ -119,6 +125,21 @@ static bool replace_file(struct av_space *s, const char *all, size_t len)
 	return true;
 }
 
+/* Whoever may search the directory can hold its lock, for seconds, and an lcore waits for it. So it
+ * does that in at most 1 % of the time. */
+static bool replace_timed(struct av_space *s, const char *all, size_t len)
+{
+	const uint64_t waits = thread_waits(), start = now_ns();
+	const bool good = replace_file(s, all, len);
+	const int err = errno;
+	const uint64_t took = now_ns() - start;
+
+	if (took >= WAIT_NS && thread_waits() != waits)
+		s->ports_rest_ns = start + took + WAIT_REST * took;
+	errno = err;
+	return good;
+}
+
 static bool may_not_replace(int err)
 {
 	return err == EACCES || err == EPERM || err == EROFS || err == EBUSY; /* a mount */
@@ -129,15 +150,16 @@ static void write_all(struct av_space *s)
 	char *all = malloc(((size_t)s->n_ports + 1) * PORTS_LINE);
 	const struct av_port *p;
 	size_t len = 0;
-	bool good;
+	bool good, rests;
 
 	if (!all)
 		return; /* the file grows until there is memory */
 	for (unsigned i = 0; i < AV_BUCKETS; i++)
 		LIST_FOREACH(p, &s->ports[i], link)
 			len += line_of(p, all + len);
-	good = replace_file(s, all, len);
-	if (!good && may_not_replace(errno))
+	rests = now_ns() < s->ports_rest_ns;
+	good = !rests && replace_timed(s, all, len);
+	if (rests || (!good && may_not_replace(errno)))
 		good = ftruncate(s->ports_fd, 0) == 0 && write_lines(s->ports_fd, all, len);
 	if (good)
 		s->n_saved = s->n_ports;
