@@ -229,7 +229,7 @@ VHOST_INLINE int rx_burst(struct vhost_pair *q, struct rx_pkt *pkts, unsigned ma
 {
 	struct vhost_ring *r = &q->from_guest;
 	struct peeked pk[VHOST_BURST];
-	uint32_t n, used = 0;
+	uint32_t n, used = 0, bytes = 0;
 	int got = 0;
 
 	q->taken = q->to_guest.walked = r->walked = 0;
@@ -272,6 +272,9 @@ VHOST_INLINE int rx_burst(struct vhost_pair *q, struct rx_pkt *pkts, unsigned ma
 		}
 		got++;
 		if (p->nseg) {
+			if (unlikely(p->hdr.len >= VHOST_BURST_BYTES - bytes))
+				n = i + 1;
+			bytes += p->hdr.len;
 			lend(q, p, pk[i].id);
 		} else {
 			v->put(r, pk[i].id, 0);

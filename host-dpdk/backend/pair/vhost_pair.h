@@ -27,7 +27,8 @@
  * neither bytes nor the ring size bound the cost of a round of the owner. Between two rx_bursts
  * (one zv_poll each) a queue takes chains only until q->work chains and descriptors together have
  * been looked at; after that it reports "no buffer now", as with an empty ring. An rx_burst ends at
- * that bound too. One thread may own all queues of a device, so they share VHOST_WORK. The control
+ * that bound too, and at VHOST_BURST_BYTES of payload, because the socket layer may copy it. One
+ * thread may own all queues of a device, so they share VHOST_WORK. The control
  * thread serves other guests as well: vhost_pair_sweep() bounds what it looks at while it preserves
  * what a session leaves; the queues of a device share VHOST_SWEEP_MAX, because they end together.
  *
@@ -84,6 +85,7 @@
 
 #define VHOST_CTRL_RESERVE 8u	      /* receive buffers reserved for control packets */
 #define VHOST_BURST	   32u	      /* most packets that one rx_burst looks at */
+#define VHOST_BURST_BYTES  (1u << 20) /* an rx_burst ends with the packet that reaches this */
 #define VHOST_RELEASED	   32u	      /* released chains are published at this number */
 #define VHOST_IDLE	   64u	      /* ... or after this many empty rx_bursts */
 #define VHOST_WORK	   8192u      /* of all queues of a device; see "Work" above */

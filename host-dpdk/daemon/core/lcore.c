@@ -324,20 +324,24 @@ static bool turn_is_over(const struct lcore *lc, const struct lcore_queue *lq)
 static bool poll_queue(struct lcore *lc, struct lcore_queue *lq)
 {
 	const unsigned polls = lc->n_queues > POLLED_OFTEN ? 1 : POLLS_A_ROUND;
+	struct lcore_turn alone = {0}, *turn = lq->turn ? lq->turn : &alone;
+	uint64_t at = lq->turn || lq->busy ? idle_clock() : 0, now;
 	struct zv_event events[EVENTS];
 	int n = (int)EVENTS;
 	bool any = false;
 
-	for (unsigned k = 0; k < polls && n > 0 && !lq->debt && !turn_is_over(lc, lq); k++) {
-		uint64_t start = lq->turn ? idle_clock() : 0;
-
+	for (unsigned k = 0; k < polls && n > 0 && !lq->debt && turn->ns < LCORE_TURN_NS; k++) {
 		n = zv_poll(lq->q, events, EVENTS);
 		for (int i = 0; i < n; i++)
 			lq->event(lq, &events[i]);
 		any |= n > 0;
-		if (lq->turn)
-			lq->turn->ns += idle_clock() - start;
+		if (!lq->turn && (n == 0 || k + 1 == polls))
+			break;
+		now = idle_clock();
+		turn->ns += at ? now - at : 0;
+		at = now;
 	}
+	lq->busy = any;
 	/* Those that the turn did not reach come first in the next round. */
 	if (lq->turn) {
 		TAILQ_REMOVE(&lc->queues, lq, link);

@@ -21,9 +21,10 @@
  * meanwhile its peer's packets wait in the ring and other queues get their turn. A queue that is
  * alone on its lcore is not delayed, because empty rounds take no time.
  *
- * Queues of one guest share a turn: when their polls have taken LCORE_TURN_NS of a round, those
- * that remain wait for the next one, in which they come first. So a guest with many queues takes no
- * more of a round than one with few.
+ * A busy queue is polled several times in a round, but no more once its polls have taken
+ * LCORE_TURN_NS. Queues of one guest share that time: those that it does not reach wait for the
+ * next round, in which they come first. So a guest with many queues takes no more of a round than
+ * one with few.
  *
  * Other threads access state of an lcore only through its mailbox: lcore_call() and lcore_post()
  * run a function between two rounds, in the order of the calls.
@@ -98,6 +99,7 @@ struct lcore_queue {
 	struct lcore *lc;
 	unsigned debt; /* charges not paid off yet */
 	unsigned pays; /* paid off per round; 0: LCORE_PAYS */
+	bool busy;     /* it had events when it was polled last */
 	struct lcore_turn
 		*turn; /* shared with the guest's other queues here; NULL: there are none */
 	TAILQ_ENTRY(lcore_queue) link;

@@ -358,6 +358,35 @@ static void turns_end(struct lcore *lc, void *arg)
 		lcore_queue_remove(lc, &((struct turns *)arg)->queue[i]);
 }
 
+/* As long_event(). */
+static void single_event(struct lcore_queue *lq, const struct zv_event *ev)
+{
+	struct turns *t = (struct turns *)(void *)lq;
+	uint64_t start = now_ns();
+
+	(void)ev;
+	t->both += t->polls[0]++ && t->round[0] == lcore_round(lq->lc);
+	t->round[0] = lcore_round(lq->lc);
+	while (now_ns() - start < LCORE_TURN_NS)
+		;
+	if (t->polls[0] == TURNS)
+		__atomic_store_n(&t->enough, true, __ATOMIC_RELEASE);
+}
+
+static void single_begin(struct lcore *lc, void *arg)
+{
+	struct turns *t = arg;
+
+	t->queue[0] = (struct lcore_queue){.q = (struct zv_queue *)(uintptr_t)1,
+					   .event = single_event};
+	lcore_queue_add(lc, &t->queue[0]);
+}
+
+static void single_end(struct lcore *lc, void *arg)
+{
+	lcore_queue_remove(lc, &((struct turns *)arg)->queue[0]);
+}
+
 /* However long its queues take, a guest has one turn in a round, and its queues take turns. */
 static void a_guest_has_one_turn_in_a_round(void **state)
 {
@@ -370,6 +399,18 @@ static void a_guest_has_one_turn_in_a_round(void **state)
 	assert_int_equal(t.both, 0);
 	assert_in_range(t.polls[0], t.polls[1], t.polls[1] + 1);
 	assert_in_range(t.polls[2], t.polls[0] + t.polls[1] - 1, UINT_MAX);
+}
+
+/* So has a guest with one queue, except in the round in which it begins to be busy. */
+static void a_single_queue_has_one_turn_in_a_round(void **state)
+{
+	struct turns t = {.polls = {0}};
+
+	lcore_call(*state, single_begin, &t);
+	while (!__atomic_load_n(&t.enough, __ATOMIC_ACQUIRE))
+		(void)usleep(1000);
+	lcore_call(*state, single_end, &t);
+	assert_in_range(t.both, 0, 1);
 }
 
 #define MANY 20u /* more queues than are polled several times a round */
@@ -438,6 +479,7 @@ int main(void)
 		cmocka_unit_test(who_costs_much_is_polled_less),
 		cmocka_unit_test(debts_are_forgotten),
 		cmocka_unit_test(a_guest_has_one_turn_in_a_round),
+		cmocka_unit_test(a_single_queue_has_one_turn_in_a_round),
 		cmocka_unit_test(a_turn_reaches_all_queues),
 	};
 

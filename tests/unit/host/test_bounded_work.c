@@ -62,6 +62,32 @@ static void work_of_a_burst_is_bounded(void **state)
 	assert_int_equal(f->q->from_guest.broken, 0);
 }
 
+/* Packets of 256 KiB, from any number of connections. */
+static void payload_of_a_burst_is_bounded(void **state)
+{
+	enum { LEN = 256u << 10, PACKETS = 32 };
+	struct fix *f = *state;
+	uint64_t off = put_packet(f, LEN, 0);
+	int got, all = 0;
+
+	for (uint16_t i = 0; i < PACKETS; i++) {
+		drv_desc(&f->from, i, D + off - G_DATA, HDR + LEN, 0, 0);
+		drv_offer(&f->from, i);
+	}
+	while (all < PACKETS) {
+		uint32_t bytes = 0;
+
+		got = f->tq->ops->rx_burst(f->tq, f->pkt, 64);
+		assert_true(got >= 1);
+		for (int i = 0; i < got; i++)
+			bytes += f->pkt[i].hdr.len;
+		assert_in_range(bytes, LEN, VHOST_BURST_BYTES);
+		all += got;
+	}
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->q->from_guest.broken, 0);
+}
+
 /* A queue of a device that has several has its share of that, in both directions. */
 static void queues_share_the_work_of_a_round(void **state)
 {
@@ -285,7 +311,7 @@ int main(void)
 		T(queues_share_the_work_of_a_round), T(work_of_an_end_is_bounded),
 		T(an_end_saves_a_large_ring),	     T(queues_share_the_work_of_an_end),
 		T(work_of_a_revocation_is_bounded),  T(work_of_a_change_is_bounded),
-		T(work_of_a_late_packet_is_bounded),
+		T(work_of_a_late_packet_is_bounded), T(payload_of_a_burst_is_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
