@@ -90,11 +90,11 @@ static void queue_close(struct zv_queue *q)
 	session_end(q);
 	while ((c = TAILQ_FIRST(&q->closed.list))) /* handles that the application did not close */
 		conn_free(c);
+	rx_fini(q);
 	queue_leave(q);
 	conns_fini(q);
 	grants_fini(q);
 	chans_fini(q);
-	rx_fini(q);
 	tx_buf_fini(q);
 	mem_sends_fini(q);
 	tx_fini(q);

@@ -17,22 +17,11 @@
  */
 #define ENTRIES_SPARE  1024u
 #define ENTRY_BYTES    (sizeof(struct rx_entry) + 32) /* plus the smallest block of malloc */
-#define ENTRIES_CACHED 4096u			      /* when none is in use */
+#define ENTRIES_REUSED 4096u			      /* in the free list when none is in use */
+#define DROPS_AT_ONCE  8u			      /* by rx_drop_all() */
+#define DROPS_LATER    1024u			      /* by one rx_chores() */
 
 /* ---- entries ---- */
-
-/* Unused entries are not touched, so a large array does not use all its memory. */
-static bool entries_grow(struct rx_loans *r)
-{
-	uint32_t size = r->size ? r->size * 2 : 64;
-	struct rx_entry *e = realloc(r->e, (size_t)size * sizeof(*e));
-
-	if (e) {
-		r->e = e;
-		r->size = size;
-	}
-	return e != NULL;
-}
 
 static uint32_t entry_get(struct rx_loans *r)
 {
@@ -40,20 +29,12 @@ static uint32_t entry_get(struct rx_loans *r)
 
 	if (i != LOAN_NONE)
 		r->free = r->e[i].next;
-	else if (r->top < r->size || entries_grow(r))
+	else if (r->top < r->size || rx_entries_grow(r))
 		i = r->top++;
 	else
 		return LOAN_NONE;
 	r->used++;
 	return i;
-}
-
-static __attribute__((cold)) void entries_free(struct rx_loans *r)
-{
-	free(r->e);
-	r->e = NULL;
-	r->size = r->top = 0;
-	r->free = LOAN_NONE;
 }
 
 static void entry_put(struct rx_loans *r, uint32_t i)
@@ -62,8 +43,8 @@ static void entry_put(struct rx_loans *r, uint32_t i)
 	r->e[i].conn_id = 0;
 	r->e[i].next = r->free;
 	r->free = i;
-	if (--r->used == 0 && r->size > ENTRIES_CACHED)
-		entries_free(r);
+	if (--r->used == 0 && r->top > ENTRIES_REUSED)
+		rx_entries_unused(r);
 }
 
 static void entry_append(struct zv_conn *c, uint32_t i)
@@ -423,8 +404,40 @@ unsigned rx_buf_release(struct zv_queue *q, const struct zv_buf *bufs, unsigned 
 
 void rx_drop_all(struct zv_conn *c)
 {
-	while (c->rx.head != LOAN_NONE)
+	struct rx_loans *r = &c->q->rx;
+
+	for (unsigned n = 0; c->rx.head != LOAN_NONE && n < DROPS_AT_ONCE; n++)
 		rx_release(c->q, c, rx_pop(c));
+	if (c->rx.head == LOAN_NONE)
+		return;
+	if (r->drop == LOAN_NONE)
+		r->drop = c->rx.head;
+	else
+		r->e[r->drop_last].next = c->rx.head;
+	r->drop_last = c->rx.tail;
+	c->rx.head = c->rx.tail = LOAN_NONE;
+	c->rx.queued = 0;
+	r->chores = true;
+}
+
+static void drop_some(struct zv_queue *q, uint32_t most)
+{
+	struct rx_loans *r = &q->rx;
+
+	while (r->drop != LOAN_NONE && most--) {
+		uint32_t i = r->drop;
+
+		r->drop = r->e[i].next;
+		/* Its connection may go on: it has lost what it had received, and is about to end.
+		 */
+		release(q, (struct zv_conn *)conn_table_get(&q->conns, r->e[i].conn_id), i);
+	}
+}
+
+void rx_chores(struct zv_queue *q)
+{
+	drop_some(q, DROPS_LATER);
+	q->rx.chores = rx_entries_trim(&q->rx) || q->rx.drop != LOAN_NONE;
 }
 
 bool rx_intact(const struct zv_queue *q, const struct rx_entry *e)
@@ -459,12 +472,13 @@ void rx_init(struct zv_queue *q)
 {
 	static const uint32_t never;
 
-	q->rx.free = LOAN_NONE;
+	q->rx.free = q->rx.drop = LOAN_NONE;
 	q->rx.faults = q->tq->faults ? q->tq->faults : &never;
 	q->rx.faults_seen = shm_load32(q->rx.faults);
 }
 
 void rx_fini(struct zv_queue *q)
 {
-	free(q->rx.e);
+	drop_some(q, UINT32_MAX);
+	rx_entries_fini(&q->rx);
 }

@@ -17,32 +17,16 @@
  * reader costs a copy, not the queue. Consecutive copies of a stream share one chunk, so one-byte
  * packets do not cost a chunk each.
  *
- * Entries live in a growing array and are named by index, so the array may move; serial numbers
- * protect the entries that the application has, as in tx_buf.h.
+ * Entries live in a growing array (rx_entries.h) and are named by index, so the array may move;
+ * serial numbers protect the entries that the application has, as in tx_buf.h.
  */
 #ifndef ZV_RX_LOAN_H
 #define ZV_RX_LOAN_H
 
+#include "rx_entries.h"
 #include "socket/core/credit.h"
 
 #include <string.h>
-
-struct rx_entry {
-	uint8_t *data;
-	uint32_t len;
-	uint32_t next; /* in the connection's list, or the free list */
-	/* the buffer; valid in the entry that `holder` names */
-	uint32_t holder;   /* index of the entry that holds the buffer; itself for single pieces */
-	uint32_t refs;	   /* holder only: entries that use the buffer */
-	uint32_t token;	   /* holder only: rx token */
-	uint16_t ndesc;	   /* holder only: descriptors withheld; 0: private memory */
-	uint8_t flags;	   /* ZV_EOM, ZV_EOR */
-	uint64_t conn_id;  /* connection whose credit it uses; stale ids find nothing */
-	uint8_t *priv;	   /* holder only: private memory, NULL for ring buffers */
-	uint32_t priv_cap; /* holder only: bytes of priv */
-	uint32_t extra;	   /* credit used beyond len: ZV_CAP_EMPTY_MSG */
-	uint64_t serial;   /* of its loan to the application; 0: not lent */
-};
 
 /*
  * Queues a packet's payload on @c; an empty one uses @extra bytes of credit. 0; -ENOMEM or, when
@@ -84,8 +68,14 @@ static inline uint32_t rx_waiting(const struct zv_conn *c)
 	return c->credit.rx_cnt - c->credit.fwd_cnt - c->rx.app_bytes;
 }
 
-/* Drops what @c has received and not read. */
+/*
+ * Drops what @c has received and not read. The peer decides how much that is, and how many
+ * connections end in one poll, so most of it is left to rx_chores().
+ */
 void rx_drop_all(struct zv_conn *c);
+/* A bounded part of what rx_drop_all() and the end of all entries have left. To be called by each
+ * poll while rx_loans.chores. */
+void rx_chores(struct zv_queue *q) __attribute__((cold));
 /* Drops it when some of it lies in the peer's memory. False: none does, and nothing is dropped. */
 bool rx_drop_lost(struct zv_conn *c);
 /*
@@ -94,6 +84,7 @@ bool rx_drop_lost(struct zv_conn *c);
  */
 void rx_forget(struct zv_conn *c);
 void rx_init(struct zv_queue *q);
+/* No connection is left. By the queue's owner, as it may release buffers. */
 void rx_fini(struct zv_queue *q);
 /* Before a burst is received: ignores faults so far when nothing is on loan. */
 static inline void rx_faults_rebase(struct zv_queue *q)

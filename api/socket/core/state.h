@@ -296,15 +296,18 @@ struct queue_tap {
 /* Received buffers: rx_loan.c. */
 struct rx_loans {
 	struct rx_entry *e;
-	uint32_t size, free;	/* entries allocated; head of the free list */
-	uint32_t top;		/* entries from here on have never been used */
-	uint32_t used;		/* entries in use */
-	uint32_t lent_descs;	/* descriptors withheld from the peer */
-	uint32_t holders;	/* connections that withhold descriptors */
-	uint32_t app_loans;	/* entries that the application has */
-	uint64_t serial;	/* of the last loan */
-	const uint32_t *faults; /* tq->faults, or a word that is always 0 */
-	uint32_t faults_seen;	/* *faults when nothing was last on loan */
+	uint32_t size, free;	  /* entries allocated; head of the free list */
+	uint32_t top;		  /* entries from here on are neither in use nor in the free list */
+	uint32_t used;		  /* entries in use */
+	uint32_t touched;	  /* entries from here on take no memory, or are below top */
+	uint32_t drop, drop_last; /* list of entries that nobody reads any more: rx_drop_all() */
+	bool chores;		  /* for rx_chores() */
+	uint32_t lent_descs;	  /* descriptors withheld from the peer */
+	uint32_t holders;	  /* connections that withhold descriptors */
+	uint32_t app_loans;	  /* entries that the application has */
+	uint64_t serial;	  /* of the last loan */
+	const uint32_t *faults;	  /* tq->faults, or a word that is always 0 */
+	uint32_t faults_seen;	  /* *faults when nothing was last on loan */
 };
 
 /* Sends from memory of the application: tx_mem.c. */

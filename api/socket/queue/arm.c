@@ -101,7 +101,7 @@ int queue_arm_rings(struct zv_queue *q, bool ignore_events)
 	q->arm.seen = 0;	/* of the last sleep */
 	if (session_changed(q)) /* zv_poll has work to do */
 		return -EAGAIN;
-	if (q->budgets.due || !TAILQ_EMPTY(&q->more) ||
+	if (q->budgets.due || q->rx.chores || !TAILQ_EMPTY(&q->more) ||
 	    (!ignore_events &&
 	     (!TAILQ_EMPTY(&q->ready) || q->accept.ndue || q->hello.events || mem_send_over(q))))
 		return -EAGAIN;

@@ -156,6 +156,8 @@ void queue_work(struct zv_queue *q)
 		queue_disarm(q);
 	if (q->session.leaving) {
 		session_go_on(q);
+		if (q->rx.chores)
+			rx_chores(q);
 		q->tq->ops->publish(q->tq);
 		return;
 	}
@@ -173,6 +175,8 @@ void queue_work(struct zv_queue *q)
 		hello_flush(q);
 	if (q->budgets.due)
 		queue_budgets_some(q);
+	if (__builtin_expect(q->rx.chores, 0))
+		rx_chores(q);
 	if (!TAILQ_EMPTY(&q->more))
 		tx_more_flush(q);
 	if (__builtin_expect(q->mem.out, 0))

@@ -13,6 +13,7 @@
 
 #define LEAVE_ENTRIES	4096 /* entries of the table, in one go */
 #define LEAVE_CONN_COST 16   /* cost of a connection in units of an empty entry */
+#define LEAVE_MSGS_COST 2    /* so many messages cost as much as an empty entry */
 
 void conn_leave(struct zv_conn *c)
 {
@@ -55,8 +56,10 @@ static bool leave_some(struct zv_queue *q)
 
 		if (!n)
 			continue;
-		conn_leave((struct zv_conn *)n);
 		looks -= LEAVE_CONN_COST;
+		if (q->session.gaps) /* rx_drop_lost() looks at them */
+			looks -= (int)(((struct zv_conn *)n)->rx.queued / LEAVE_MSGS_COST);
+		conn_leave((struct zv_conn *)n);
 	}
 	if (q->session.leave_at < q->conns.slots)
 		return false;

@@ -240,6 +240,44 @@ static void a_large_window_has_its_memory(void **state)
 	(void)pair_teardown(NULL);
 }
 
+/* Many messages that end at once are released by several polls, and so is the memory of their
+ * entries. */
+static void the_end_of_many_messages_is_bounded(void **state)
+{
+	enum { MSGS = 6000, OF_A_POLL = 1024 };
+	const struct zv_opts o = {.buf_alloc = 1u << 20, .rx_memory = 64u << 20};
+	struct zv_conn *g, *h;
+	struct zv_event ev[4];
+	uint32_t used;
+	int ret;
+
+	(void)state;
+	assert_int_equal(pair_open(&o), 0);
+	connect_pair(ZV_SEQPACKET, 1000, &g, &h);
+	for (unsigned i = 0; i < MSGS; i++) {
+		while ((ret = (int)zv_send(g, "x", 1, 0)) == -EAGAIN)
+			pump();
+		assert_int_equal(ret, 1);
+	}
+	pump();
+	assert_int_equal(h->rx.queued, MSGS);
+	used = P.h->rx.used;
+	assert_int_equal(zv_conn_close(h), 0);
+	for (unsigned polls = 0; P.h->rx.used; polls++) {
+		assert_true(polls <= MSGS / OF_A_POLL);
+		assert_true(used - P.h->rx.used <= OF_A_POLL);
+		used = P.h->rx.used;
+		assert_int_equal(zv_arm(P.h), -EAGAIN); /* it may not sleep */
+		(void)zv_poll(P.h, ev, 4);
+	}
+	while (P.h->rx.chores)
+		(void)zv_poll(P.h, ev, 4);
+	assert_in_range(P.h->rx.touched, 1, 4096);
+	zv_conn_close(g);
+	pump();
+	(void)pair_teardown(NULL);
+}
+
 static void too_little_is_refused(void **state)
 {
 	struct zv_opts o = {.size = sizeof(o), .rx_memory = 65535};
@@ -361,6 +399,7 @@ int main(void)
 		T(copied_bytes_wait_too),
 		T(messages_wait_until_they_are_taken),
 		cmocka_unit_test(a_large_window_has_its_memory),
+		cmocka_unit_test(the_end_of_many_messages_is_bounded),
 		cmocka_unit_test(too_little_is_refused),
 	};
 
