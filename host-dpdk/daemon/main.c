@@ -10,7 +10,6 @@
  * signals are delivered directly (a second one hurries it) and the control socket is still served.
  */
 #include "apps.h"
-#include "base/heap.h"
 #include "channel/region.h"
 #include "cli.h"
 #include "config/config.h"
@@ -19,6 +18,7 @@
 #include "endpoint/endpoint.h"
 #include "endpoint/endpoint_app.h"
 #include "endpoint/handover.h"
+#include "heap.h"
 #include "lifecycle.h"
 #include "notify.h"
 #include "privs.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "buddy.h"
 
-#include "base/heap.h"
+#include "base/sparse.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -59,7 +59,7 @@ struct buddy *buddy_new(uint64_t size, uint64_t unit)
 
 	if (!n || n > 1u << (ORDERS - 1))
 		return NULL;
-	p = heap_sparse(bytes_of(n));
+	p = sparse_alloc(bytes_of(n));
 	if (!p)
 		return NULL;
 	p->unit = unit;
@@ -82,7 +82,7 @@ struct buddy *buddy_new(uint64_t size, uint64_t unit)
 void buddy_destroy(struct buddy *p)
 {
 	if (p)
-		heap_sparse_free(p, bytes_of(p->n));
+		sparse_free(p, bytes_of(p->n));
 }
 
 static unsigned order_for(const struct buddy *p, uint64_t bytes)

@@ -2,7 +2,7 @@
 #include "region_int.h"
 
 #include "base/clock.h"
-#include "base/heap.h"
+#include "base/sparse.h"
 #include "core/log.h"
 #include "shape.h"
 
@@ -60,7 +60,7 @@ struct region *region_new(const struct region_mem *from, const char *origin, uin
 	r->mem = *mem;
 	r->channel_bytes = channel_bytes(mem->size, wanted);
 	r->buddy = buddy_new(mem->size, CHANNEL_MIN);
-	r->at = heap_sparse(region_at_bytes(mem->size));
+	r->at = sparse_alloc(region_at_bytes(mem->size));
 	if (!r->channel_bytes || !r->buddy || !r->at) {
 		log_line(ZV_LOG_WARN, *origin ? origin : NULL,
 			 "a region of %zu KiB is not used for channels: %s", mem->size >> 10,

@@ -7,7 +7,7 @@
  */
 #include "region_int.h"
 
-#include "base/heap.h"
+#include "base/sparse.h"
 #include "shape.h"
 
 #include <stdlib.h>
@@ -39,7 +39,7 @@ void region_destroy(struct region *r)
 	}
 	region_mem_drop(&r->from);
 	buddy_destroy(r->buddy);
-	heap_sparse_free(r->at, region_at_bytes(r->mem.size));
+	sparse_free(r->at, region_at_bytes(r->mem.size));
 	pthread_mutex_destroy(&r->lock);
 	pthread_mutex_destroy(&r->file_lock);
 	free(r);

@@ -328,26 +328,23 @@ static bool poll_queue(struct lcore *lc, struct lcore_queue *lq)
 	uint64_t at = lq->turn || lq->busy ? idle_clock() : 0, now;
 	struct zv_event events[EVENTS];
 	int n = (int)EVENTS;
-	bool any = false;
 
+	lq->busy = false;
 	for (unsigned k = 0; k < polls && n > 0 && !lq->debt && turn->ns < LCORE_TURN_NS; k++) {
 		n = zv_poll(lq->q, events, EVENTS);
 		for (int i = 0; i < n; i++)
 			lq->event(lq, &events[i]);
-		any |= n > 0;
-		if (!lq->turn && (n == 0 || k + 1 == polls))
-			break;
-		now = idle_clock();
-		turn->ns += at ? now - at : 0;
+		lq->busy |= n > 0;
+		now = lq->turn || lq->busy ? idle_clock() : 0;
+		turn->ns += at && now ? now - at : 0;
 		at = now;
 	}
-	lq->busy = any;
 	/* Those that the turn did not reach come first in the next round. */
 	if (lq->turn) {
 		TAILQ_REMOVE(&lc->queues, lq, link);
 		TAILQ_INSERT_TAIL(&lc->queues, lq, link);
 	}
-	return any;
+	return lq->busy;
 }
 
 static bool poll_queues(struct lcore *lc)

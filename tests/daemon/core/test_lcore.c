@@ -377,8 +377,8 @@ static void single_begin(struct lcore *lc, void *arg)
 {
 	struct turns *t = arg;
 
-	t->queue[0] = (struct lcore_queue){.q = (struct zv_queue *)(uintptr_t)1,
-					   .event = single_event};
+	t->queue[0] =
+		(struct lcore_queue){.q = (struct zv_queue *)(uintptr_t)1, .event = single_event};
 	lcore_queue_add(lc, &t->queue[0]);
 }
 
