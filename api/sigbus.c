@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #define BLOCK  256u
-#define BLOCKS 256u /* together as many as Linux lets a process have mappings */
+#define BLOCKS 4096u /* in all MAP_LIMIT_MAX of host-dpdk/common/map_limit.h */
 
 /*
  * All fields are read by the handler while others write: barrier pair [F]. Sequentially consistent
@@ -29,6 +29,7 @@ uint32_t sigbus_faults;
 static struct slot *blocks[BLOCKS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* watch, unwatch, install */
 static uint32_t used;					 /* slots that have ever been used */
+static uint32_t lowest;					 /* none below is free; under the lock */
 static struct sigaction before;
 static bool installed;
 
@@ -117,11 +118,12 @@ int sigbus_install(void)
 /* A free slot, with the lock held; -ENOMEM. */
 static int slot_find(void)
 {
-	uint32_t i = 0;
+	uint32_t i = lowest;
 	struct slot *b;
 
 	while (i < used && slot_at(i)->addr)
 		i++;
+	lowest = i;
 	if (i < used)
 		return (int)i;
 	if (i == BLOCK * BLOCKS)
@@ -154,6 +156,8 @@ void sigbus_unwatch(int slot)
 		return;
 	pthread_mutex_lock(&lock);
 	slot_write(slot_at((uint32_t)slot), 0, 0, NULL);
+	if ((uint32_t)slot < lowest)
+		lowest = (uint32_t)slot;
 	pthread_mutex_unlock(&lock);
 }
 

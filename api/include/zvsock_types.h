@@ -229,7 +229,8 @@ struct zv_queue_stats {
 	uint64_t chan_rings;	/* direct wake-ups of the other end of a channel */
 	uint64_t dgram_dropped; /* datagrams dropped: the queue of their port was full */
 	uint64_t dgram_unbound; /* datagrams to a port that nobody has bound */
-	uint64_t reserved[4];
+	uint64_t loan_limit; /* sessions ended or not started: loans keep too much memory mapped */
+	uint64_t reserved[3];
 };
 
 enum zv_log_level { ZV_LOG_ERR = 1, ZV_LOG_WARN, ZV_LOG_INFO, ZV_LOG_DEBUG };

@@ -84,7 +84,7 @@ STATS = """
 rx_packets rx_bytes tx_packets tx_bytes rx_copied tx_no_buffer tx_no_credit kicks wakeups conns_opened conns_accepted
 conns_refused conns_reset conns_timedout rst_sent rst_dropped rx_bad_hdr rx_bad_cid rx_bad_type rx_no_conn rx_bad_state
 rx_overrun rx_bad_credit rx_bad_chain ring_broken sessions rx_late rx_promised rx_private chans chan_broken chan_rings
-dgram_dropped dgram_unbound
+dgram_dropped dgram_unbound loan_limit
 """.split()
 
 

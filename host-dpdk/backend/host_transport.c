@@ -16,6 +16,7 @@
 #include "sock_claim.h"
 #include "transport.h"
 #include "vhost-user/vu_backend.h"
+#include "vu_limits.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -148,8 +149,13 @@ static int make_shmem(struct host_dev *d)
 				 zv_strerror(ret));
 }
 
+_Static_assert(VU_MAPS_APP / ZV_QUEUES_MAX >= 2 * GUEST_MEM_REGIONS,
+	       "a session goes on in a new table while loans are in the former");
+
 static int make_queues(struct host_dev *d)
 {
+	const uint32_t maps = d->uri.fd >= 0 ? VU_MAPS_APP : VU_MAPS_VMM;
+
 	for (unsigned i = 0; i < d->base.nqueues; i++) {
 		struct vhost_pair *q = aligned_alloc(SHM_CACHE_LINE, sizeof(*q));
 		const char *path = d->uri.path[d->uri.npaths > 1 ? i : 0];
@@ -159,6 +165,7 @@ static int make_queues(struct host_dev *d)
 			return zv_err(-ENOMEM, "host:%s: out of memory", path);
 		ret = vhost_pair_init(q, i, path);
 		q->work = VHOST_WORK / d->base.nqueues; /* one lcore may serve them all */
+		q->maps_max = VU_MAPS_PAIR(maps, d->base.nqueues);
 		if (ret < 0) {
 			free(q);
 			return zv_err(ret, "host:%s: cannot make queue %u: %s", path, i,

@@ -23,6 +23,23 @@
  * one. */
 #define VU_FDS_PROCESS GUEST_MEM_REGIONS
 
+/*
+ * Memory mappings of the queue pairs of a device, of one whose frontend is a VMM and of an
+ * application. A pair maps each region of its memory table, and keeps the maps of former tables
+ * while payload in them is on loan; VU_MAPS_PAIR is the maximum of both together. The device maps
+ * its table once more, for the rings.
+ */
+#define VU_MAPS_VMM	 384u
+#define VU_MAPS_APP	 256u
+#define VU_MAPS_PAIR_MAX 64u
+#define VU_MAPS_PAIR(device, pairs)                                                                \
+	((device) / (pairs) < VU_MAPS_PAIR_MAX ? (device) / (pairs) : VU_MAPS_PAIR_MAX)
+/* All of a device on @sockets, with its eight regions for channels: each has a thread and tables.
+ */
+#define VU_MAPS_REGIONS 40u
+#define VU_MAPS(device, pairs, sockets)                                                            \
+	(VU_MAPS_PAIR(device, pairs) * (pairs) + GUEST_MEM_REGIONS * (sockets) + VU_MAPS_REGIONS)
+
 /* Maximum VMMs at a time: what rte_vhost's one thread polls (1024), minus its pipe. */
 #define VU_RTE_FRONTENDS 1023u
 

@@ -14,6 +14,7 @@
 #include "endpoint/af_vsock/endpoint_af_vsock.h"
 #include "endpoint/endpoint.h"
 #include "guests.h"
+#include "map_limit.h"
 #include "relay/relay.h"
 #include "vu_limits.h"
 
@@ -33,6 +34,9 @@
 /* What this process can serve of @cfg; called before guests of it are started. */
 static void check_limits(const struct cfg *cfg)
 {
+	uint64_t apps = *cfg->apps.path ? APPS_MAX * VU_MAPS(VU_MAPS_APP, ZV_QUEUES_MAX, 1) : 0;
+	uint64_t maps = cfg_vmm_maps(cfg) + apps;
+
 	fds_plan(cfg, (*cfg->control_path ? CONTROL_FDS : 0) + apps_fds(cfg));
 	if (cfg_vmms(cfg) > VU_RTE_FRONTENDS)
 		log_line(ZV_LOG_WARN, NULL,
@@ -40,6 +44,14 @@ static void check_limits(const struct cfg *cfg)
 			 "time: further ones will be turned away; start another zvsockd for some "
 			 "guests",
 			 cfg_vmms(cfg), VU_RTE_FRONTENDS);
+	if (maps > map_limit_loans())
+		log_line(ZV_LOG_WARN, NULL,
+			 "%u guests and the applications can make zvsockd have %llu memory "
+			 "mappings, "
+			 "more than the %u that sysctl vm.max_map_count leaves for them: hostile "
+			 "ones could keep others out; raise it to %llu",
+			 cfg->n_guests, (unsigned long long)maps, map_limit_loans(),
+			 (unsigned long long)(maps / 5 * 8 + 8));
 }
 
 /* ---- guests that run, and those that do not ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "guest_mem.h"
 
+#include "map_limit.h"
 #include "sigbus.h"
 
 #include <errno.h>
@@ -24,12 +25,14 @@ static uint64_t file_page_size(const struct stat *st)
 }
 
 static uint64_t mapped; /* bytes of all maps, of all guests; atomic */
+static uint32_t maps;	/* their number; atomic */
 
 bool guest_mem_space_take(uint64_t len)
 {
 	uint64_t all = __atomic_add_fetch(&mapped, len, __ATOMIC_RELAXED);
+	uint32_t n = __atomic_add_fetch(&maps, 1, __ATOMIC_RELAXED);
 
-	if (len <= GUEST_MEM_SMALL || all <= GUEST_MEM_LARGE_ALL)
+	if ((len <= GUEST_MEM_SMALL || all <= GUEST_MEM_LARGE_ALL) && n <= map_limit_peers())
 		return true;
 	guest_mem_space_give(len);
 	return false;
@@ -38,6 +41,12 @@ bool guest_mem_space_take(uint64_t len)
 void guest_mem_space_give(uint64_t len)
 {
 	__atomic_sub_fetch(&mapped, len, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&maps, 1, __ATOMIC_RELAXED);
+}
+
+uint32_t guest_mem_maps(void)
+{
+	return __atomic_load_n(&maps, __ATOMIC_RELAXED);
 }
 
 static void *space_map(int fd, uint64_t start, uint64_t len)

@@ -90,14 +90,17 @@ int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, un
 /*
  * All guests of the process share 2^47 bytes of address space, and sparse files cost a frontend
  * nothing. So large maps are refused (-ENOMEM) once all maps together have 64 TiB, which leaves
- * room for maps of up to 64 GiB.
+ * room for maps of up to 64 GiB. Any map is refused when there are map_limit_peers() of them.
  */
 #define GUEST_MEM_SMALL	    (1ull << 36)
 #define GUEST_MEM_LARGE_ALL (1ull << 46)
 
-/* For another map of a guest's memory. False: what is left is for smaller ones. */
+/* For another map of a guest's memory. False: what is left is for smaller ones, or there are too
+ * many. */
 bool guest_mem_space_take(uint64_t len);
 void guest_mem_space_give(uint64_t len);
+/* Maps of all guests' memory. Any thread. */
+uint32_t guest_mem_maps(void);
 
 struct guest_mem *guest_mem_get(struct guest_mem *m);
 /* Drops a reference; unmaps with the last. NULL is allowed. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Epochs of a queue pair, and revocation of loans when the guest's memory goes. Theory:
  * vhost_pair.h. */
+#include "map_limit.h"
 #include "vhost_pair_priv.h"
 
 #include <stdlib.h>
@@ -46,15 +47,42 @@ void vhost_epochs_sweep(struct vhost_pair *q)
 	}
 }
 
-bool vhost_epochs_fit(const struct vhost_pair *q, unsigned max)
-{
-	uint64_t bytes = 0;
-	unsigned n = 0;
+/* What retired epochs keep. */
+struct kept {
+	uint64_t bytes;
+	uint32_t maps;
+	unsigned epochs;
+};
 
-	for (const struct vhost_epoch *ep = q->retired; ep; ep = ep->next, n++)
-		for (uint32_t i = 0; i < ep->mem->nregions; i++)
-			bytes += ep->mem->map[i].len;
-	return n <= max && bytes <= q->retired_max;
+static void keep(struct kept *k, const struct guest_mem *mem)
+{
+	for (uint32_t i = 0; i < mem->nregions; i++)
+		k->bytes += mem->map[i].len;
+	k->maps += mem->nregions;
+	k->epochs++;
+}
+
+/* The current epoch has tokens that are out. */
+static bool current_has_loans(const struct vhost_pair *q)
+{
+	for (uint32_t i = 0; q->ep && i < q->nchains; i++)
+		if (vhost_chain_out(&q->chains[i]) && q->chains[i].ep == q->ep)
+			return true;
+	return false;
+}
+
+bool vhost_epochs_fit(const struct vhost_pair *q, unsigned max, const struct guest_mem *next)
+{
+	struct kept k = {0};
+
+	for (const struct vhost_epoch *ep = q->retired; ep; ep = ep->next)
+		if (ep->out)
+			keep(&k, ep->mem);
+	if (current_has_loans(q))
+		keep(&k, q->ep->mem);
+	return k.epochs == 0 ||
+	       (k.epochs <= max && k.bytes <= q->retired_max &&
+		k.maps + next->nregions <= q->maps_max && guest_mem_maps() <= map_limit_loans());
 }
 
 bool vhost_chain_stale(struct vhost_pair *q, struct vhost_chain *c)

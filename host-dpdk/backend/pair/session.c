@@ -94,6 +94,20 @@ static void get_bases(const struct vhost_pair *q, struct vhost_pair_bases *b)
 	b->base[VHOST_FROM_GUEST] = vhost_ring_position(&q->from_guest);
 }
 
+/*
+ * Whether @next may be mapped beside the memory that loans keep, at most @max former tables. 0;
+ * -EBUSY, and counted, once until that has changed.
+ */
+static int check_kept(struct vhost_pair *q, unsigned max, const struct guest_mem *next)
+{
+	bool fits = vhost_epochs_fit(q, max, next);
+
+	if (!fits && !q->full)
+		stats_add(&q->tq.stats.loan_limit, 1);
+	q->full = !fits;
+	return fits ? 0 : -EBUSY;
+}
+
 /* ---- the beginning ---- */
 
 static bool grow(void *array, uint32_t n, size_t size)
@@ -158,7 +172,9 @@ int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s)
 	int ret;
 
 	quiesce_stop(&q->tq.qs);
-	ret = vhost_epochs_fit(q, VHOST_RETIRED - 1) ? load_rings(q, s) : -EBUSY;
+	ret = check_kept(q, VHOST_RETIRED - 1, s->mem);
+	if (ret == 0)
+		ret = load_rings(q, s);
 	if (ret == 0) {
 		ep = vhost_epoch_new(s->mem, q->tq.session + 1);
 		ret = ep ? 0 : -ENOMEM;
@@ -264,6 +280,13 @@ bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhos
 	good = vhost_pair_revoke(q, &q->from_guest, rings) && good;
 	return_in_flight(q);
 	vhost_epochs_sweep(q);
+	if (good && check_kept(q, VHOST_RETIRED, rings) < 0) { /* which the pause keeps too */
+		good = false;
+		zv_log_limited(&q->tq.log, ZV_LOG_ERR,
+			       "%s: queue %u cannot go on after this pause: buffers in use keep "
+			       "too many former memory tables mapped; connections are reset",
+			       q->name, q->index);
+	}
 	if (good) {
 		q->tq.paused_at = now_ns();
 		watch_rings(q, rings);
@@ -345,7 +368,9 @@ int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
 	get_bases(q, &b);
 	if (q->tq.up && q->watched && !ring_moved(q, &q->to_guest, rings) &&
 	    !ring_moved(q, &q->from_guest, rings))
-		ret = vhost_epochs_fit(q, VHOST_RETIRED - 1) ? load_rings(q, s) : -EBUSY;
+		ret = check_kept(q, VHOST_RETIRED - 1, s->mem);
+	if (ret == 0)
+		ret = load_rings(q, s);
 	if (ret == 0 && (!is_at(&q->to_guest, b.base[VHOST_TO_GUEST]) ||
 			 !is_at(&q->from_guest, b.base[VHOST_FROM_GUEST])))
 		ret = -ESTALE; /* the driver has begun anew */
@@ -400,7 +425,7 @@ static int epoch_change(struct vhost_pair *q, struct vhost_epoch *ep)
 		}
 	}
 	vhost_epochs_sweep(q);
-	return vhost_epochs_fit(q, VHOST_RETIRED) ? ret : -EBUSY;
+	return ret;
 }
 
 int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s)
@@ -418,7 +443,9 @@ int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s
 	    vhost_ring_move(&to, &s->ring[VHOST_TO_GUEST], s->mem) < 0 ||
 	    vhost_ring_move(&from, &s->ring[VHOST_FROM_GUEST], s->mem) < 0)
 		ret = -EINVAL;
-	else if (q->ep && !(ep = vhost_epoch_new(s->mem, q->ep->session)))
+	else if (q->ep)
+		ret = check_kept(q, VHOST_RETIRED, s->mem);
+	if (ret == 0 && q->ep && !(ep = vhost_epoch_new(s->mem, q->ep->session)))
 		ret = -ENOMEM;
 	if (ret == 0) {
 		q->to_guest = to;

@@ -36,6 +36,7 @@ int vhost_pair_init(struct vhost_pair *q, unsigned index, const char *name)
 	q->index = index;
 	q->name = q->tq.name = name;
 	q->retired_max = UINT64_MAX;
+	q->maps_max = UINT32_MAX;
 	q->saved_max = VHOST_SAVED_MAX;
 	q->sweep_max = UINT32_MAX;
 	q->work = VHOST_WORK;

@@ -41,8 +41,9 @@
  * While that epoch is the current one (the usual case: one comparison), giving the token back means
  * work on a ring. An epoch that has ended counts the tokens that are still out and drops its
  * reference to the memory with the last of them; no count is kept before that. The number of ended
- * epochs that a peer can make us keep is bounded: beyond VHOST_RETIRED, or retired_max bytes of
- * address space, the session ends or does not start.
+ * epochs that a peer can make us keep is bounded: beyond VHOST_RETIRED, retired_max bytes of
+ * address space, or maps_max mappings together with the current ones, the session ends or does not
+ * start. That is found out before anything is changed, so a peer never has more than that.
  *
  * A live change of the memory table continues the session if the memory behind all tokens is in the
  * new table too (the same file at the same address: memory was added, or other memory was removed).
@@ -182,7 +183,9 @@ struct vhost_pair {
 	/* control thread */
 	struct vhost_epoch *retired;
 	size_t saved_max;     /* limit of saved_bytes; the caller may lower it */
-	uint64_t retired_max; /* limit for the maps of `retired`; the caller may lower it */
+	uint64_t retired_max; /* limit for the bytes of `retired`; the caller may lower it */
+	uint32_t maps_max;    /* limit for the maps of all its epochs; the caller may lower it */
+	bool full;	      /* the last try to start or go on was refused for one of these */
 	uint32_t sweep_max;   /* limit of vhost_pair_sweep(); the caller may lower it */
 	struct wake_limit own_wakes;
 	struct fd_closer *closer; /* closes kick and call descriptors; NULL: close() */
@@ -208,8 +211,8 @@ struct vhost_pair_setup {
 int vhost_pair_init(struct vhost_pair *q, unsigned index, const char *name);
 /* Frees it. Call vhost_pair_stop() first; there must be no owner and no token any more. */
 void vhost_pair_fini(struct vhost_pair *q);
-/* Starts a session. -EINVAL (ring areas), -EBUSY (loans use up VHOST_RETIRED or retired_max),
- * -ENOMEM; then the pair stays down. */
+/* Starts a session. -EINVAL (ring areas), -EBUSY (loans use up VHOST_RETIRED, retired_max or
+ * maps_max), -ENOMEM; then the pair stays down. */
 int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s);
 /* Ends the session, if there is one. True: *b is filled in. */
 bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b);
@@ -228,7 +231,7 @@ int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
 /*
  * Continues the session with a new memory table. After an error the caller must call
  * vhost_pair_stop(): -EINVAL (ring areas), -ENOMEM, -EBUSY (the memory of a buffer in use is not in
- * the new table, or loans have outlived VHOST_RETIRED changes).
+ * the new table, or loans use up VHOST_RETIRED, retired_max or maps_max).
  */
 int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s);
 /* Replaces the descriptor by a dup of @fd (-1: none). 0 or -errno, and then there is none (-EINVAL:

@@ -58,8 +58,12 @@ struct vhost_epoch *vhost_epoch_new(struct guest_mem *mem, uint32_t session);
 void vhost_epoch_retire(struct vhost_pair *q);
 /* Frees retired epochs without tokens. */
 void vhost_epochs_sweep(struct vhost_pair *q);
-/* True: there are at most @max retired epochs, and their maps are within retired_max. */
-bool vhost_epochs_fit(const struct vhost_pair *q, unsigned max);
+/*
+ * True: @next may be mapped beside what loans keep, the current epoch included if it has any. That
+ * are at most @max epochs, within retired_max bytes, and with @next within maps_max mappings; and
+ * all pairs together leave mappings for others (map_limit.h).
+ */
+bool vhost_epochs_fit(const struct vhost_pair *q, unsigned max, const struct guest_mem *next);
 /*
  * Replaces all memory on loan in retired epochs by private memory with the same contents, before
  * the guest may reuse its own. Lent chains are looked up in @from. With @now, the guest's memory,

@@ -2,6 +2,7 @@
 #include "vu_device.h"
 
 #include "fd_check.h"
+#include "map_limit.h"
 #include "vu_limits.h"
 
 #include <errno.h>
@@ -242,6 +243,11 @@ static const char *start_error(int err)
 		return "the frontend has not told where the guest's IOMMU has its rings";
 	case -EBUSY:
 		return "the application holds buffers of too many former sessions";
+	case -ENOMEM:
+		return guest_mem_maps() + GUEST_MEM_REGIONS < map_limit_peers()
+			       ? zv_strerror(err)
+			       : "the memory of all peers has as many mappings as it may have; "
+				 "raise sysctl vm.max_map_count";
 	default:
 		return zv_strerror(err);
 	}
@@ -474,7 +480,7 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 	ret = guest_mem_import(&rings, src, n);
 	if (ret < 0) {
 		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: cannot map the guest's memory: %s",
-			       d->path, zv_strerror(ret));
+			       d->path, start_error(ret));
 		forget_sources(d, src, n);
 		return ret;
 	}
@@ -499,9 +505,10 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 			zv_log_limited(&d->log, ZV_LOG_ERR,
 				       "%s: queue %u cannot go on in the new memory table: %s",
 				       d->path, i,
-				       ret == -EBUSY ? "buffers in use are not in it, or keep too "
-						       "many former memory tables mapped"
-						     : start_error(ret));
+				       ret != -EBUSY	    ? start_error(ret)
+				       : d->queues[i]->full ? "buffers in use keep too many "
+							      "former memory tables mapped"
+							    : "buffers in use are not in it");
 			pair_stop(d, i);
 			ret = 0;
 		}

@@ -50,7 +50,8 @@
 	X(chan_broken, ERRORS, COUNTER, "peers that broke their channel: connection reset")        \
 	X(chan_rings, TRAFFIC, COUNTER, "wake-ups of a channel's other end, past the device")      \
 	X(dgram_dropped, ERRORS, COUNTER, "datagrams lost: their port's queue was full")           \
-	X(dgram_unbound, ERRORS, COUNTER, "datagrams lost: nobody has bound their port")
+	X(dgram_unbound, ERRORS, COUNTER, "datagrams lost: nobody has bound their port")           \
+	X(loan_limit, ERRORS, COUNTER, "sessions over: loans keep too much of the peer's memory")
 
 /*
  * Per guest: its endpoints and what carries their connections. JSON: "endpoints". The names assume

@@ -201,6 +201,9 @@ bool cfg_space_low(const struct cfg_space *s, uid_t uid, const gid_t *gids, unsi
 /* Maximum number of VMMs attached at a time: the vhost-user sockets of the guests of @c. */
 unsigned cfg_vmms(const struct cfg *c);
 
+/* Maximum memory mappings that these make the process have (vu_limits.h). */
+uint64_t cfg_vmm_maps(const struct cfg *c);
+
 /* Prints what a daemon with this configuration would do. */
 void cfg_print(const struct cfg *c, FILE *to);
 

@@ -38,6 +38,20 @@ unsigned cfg_vmms(const struct cfg *c)
 	return n;
 }
 
+uint64_t cfg_vmm_maps(const struct cfg *c)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < c->n_guests; i++) {
+		const struct cfg_guest *g = &c->guests[i];
+		unsigned pairs = g->n_devices > 1 ? g->n_devices : g->queues;
+
+		if (g->role == CFG_AS_HOST)
+			n += VU_MAPS(VU_MAPS_VMM, pairs, g->n_devices);
+	}
+	return n;
+}
+
 static void print_size(FILE *to, uint32_t bytes)
 {
 	if (bytes % (1u << 20) == 0)

@@ -443,6 +443,18 @@ static void too_many_vmms_are_told(void **state)
 	}
 }
 
+/* Of 16 queues 24 mappings each, of few 64; 8 at each socket; 40 for regions. */
+static void mappings_of_guests_are_planned(void **state)
+{
+	struct cfg *c = conf_good("[guest a]\ncid = 3\nsocket = /s/a\nqueues = 16\n"
+				  "[guest b]\ncid = 4\nsocket = /s/b\n"
+				  "[guest c]\ncid = 5\nsocket = /s/c, /s/d\n");
+
+	(void)state;
+	assert_int_equal(cfg_vmm_maps(c), 16 * 24 + 8 + 40 + 64 + 8 + 40 + 2 * 64 + 2 * 8 + 40);
+	cfg_free(c);
+}
+
 /* ---- look-ups ---------------------------------------------------------------------------- */
 
 /* The ends of ranges, what lies between them, and the first and last of each kind. */
@@ -529,6 +541,7 @@ int main(void)
 		cmocka_unit_test(devices),
 		cmocka_unit_test(check_prints),
 		cmocka_unit_test(too_many_vmms_are_told),
+		cmocka_unit_test(mappings_of_guests_are_planned),
 		cmocka_unit_test(ports_are_found),
 		cmocka_unit_test(unresolvable_hosts),
 	};

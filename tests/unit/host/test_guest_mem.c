@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "guest_fix.h"
+#include "map_limit.h"
 #include "mem/guest_shared.h"
 
 #include <errno.h>
@@ -335,6 +336,39 @@ static void large_maps_leave_room(void **state)
 	close(s.fd);
 }
 
+/* As many maps as one likes, however small: the process keeps some for itself. */
+static void mappings_leave_room(void **state)
+{
+	struct guest_mem *m[100];
+	struct guest_mem_src s[GUEST_MEM_REGIONS];
+	int fd = memfd_create("small", MFD_CLOEXEC), ret = 0;
+	unsigned n = 0;
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, 0x10000), 0);
+	for (unsigned i = 0; i < GUEST_MEM_REGIONS; i++)
+		s[i] = (struct guest_mem_src){.gpa = {0x10000 * (i + 1)},
+					      .uva = {G_UVA + 0x10000 * i},
+					      .size = 0x1000,
+					      .offset = 0x2000 * i,
+					      .fd = fd};
+	assert_int_equal(guest_mem_maps(), 0);
+	map_limit_set(400);
+	while (n < 100 && (ret = guest_mem_import(&m[n], s, GUEST_MEM_REGIONS)) == 0)
+		n++;
+	assert_int_equal(ret, -ENOMEM);
+	assert_int_equal(n, 300 / GUEST_MEM_REGIONS);
+	assert_int_equal(guest_mem_maps(), n * GUEST_MEM_REGIONS); /* nothing of the refused one */
+	guest_mem_put(m[--n]);
+	assert_int_equal(guest_mem_import(&m[n], s, GUEST_MEM_REGIONS), 0);
+	for (unsigned i = 0; i <= n; i++)
+		guest_mem_put(m[i]);
+	assert_int_equal(guest_mem_maps(), 0);
+	map_limit_set(0);
+	assert_true(map_limit_loans() < map_limit_peers());
+	close(fd);
+}
+
 /* A region for channels is another map of the same memory. */
 static void large_regions_leave_room(void **state)
 {
@@ -387,6 +421,7 @@ int main(void)
 		cmocka_unit_test(revocation),
 		cmocka_unit_test(written_meanwhile),
 		cmocka_unit_test(large_maps_leave_room),
+		cmocka_unit_test(mappings_leave_room),
 		cmocka_unit_test(large_regions_leave_room),
 		cmocka_unit_test(regions_within_hugepages),
 	};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A queue pair whose guest's memory changes while buffers are out. */
 #include "dev_fix.h"
+#include "map_limit.h"
 
 #include <errno.h>
 
@@ -226,6 +227,104 @@ static void bytes_kept_are_bounded(void **state)
 	assert_int_equal(f->tq->up, 1);
 }
 
+/* The guest's memory in @n regions. */
+static struct guest_mem *in_regions(struct fix *f, unsigned n)
+{
+	struct guest_mem_src src[GUEST_MEM_REGIONS];
+	struct guest_mem *gm;
+
+	for (unsigned i = 0; i < n; i++) {
+		src[i] = guest_src(&f->g);
+		src[i].size = G_SIZE / n;
+		src[i].offset = i * src[i].size;
+		src[i].gpa.v += src[i].offset;
+		src[i].uva.v += src[i].offset;
+	}
+	assert_int_equal(guest_mem_import(&gm, src, n), 0);
+	return gm;
+}
+
+/* Lends a packet, then changes to a table of @n regions. */
+static int lend_and_switch(struct fix *f, uint16_t i, unsigned n, uint32_t *token)
+{
+	struct guest_mem *gm = in_regions(f, n);
+	uint64_t off = put_packet(f, 8, 8);
+	struct vhost_pair_setup s;
+	int ret;
+
+	drv_desc(&f->from, i, G_GPA + off, HDR + 8, 0, 0);
+	drv_offer(&f->from, i);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
+	*token = f->pkt[0].token;
+	fill_setup(f, &s, gm);
+	ret = vhost_pair_switch_mem(f->q, &s);
+	guest_mem_put(gm);
+	return ret;
+}
+
+/* The kernel lets a process have so many mappings, and each region of a table is one. */
+static void mappings_kept_are_bounded(void **state)
+{
+	struct fix *f = *state;
+	const uint32_t before = guest_mem_maps(), most = 4 * GUEST_MEM_REGIONS;
+	uint32_t token[8], peak = 0;
+	struct vhost_pair_bases b;
+	struct vhost_pair_setup s;
+	struct guest_mem *gm;
+	uint16_t n = 0;
+	int ret = 0;
+
+	gm = in_regions(f, GUEST_MEM_REGIONS);
+	fill_setup(f, &s, gm);
+	assert_int_equal(vhost_pair_switch_mem(f->q, &s), 0);
+	guest_mem_put(gm);
+	f->q->maps_max = most; /* three former tables, and the current one */
+	for (; ret == 0 && n < 8; n++) {
+		ret = lend_and_switch(f, n, GUEST_MEM_REGIONS, &token[n]);
+		if (guest_mem_maps() > peak)
+			peak = guest_mem_maps();
+	}
+	assert_int_equal(ret, -EBUSY);
+	assert_int_equal(n, 4);
+	assert_int_equal(f->tq->stats.loan_limit, 1);
+	assert_true(vhost_pair_stop(f->q, &b));
+	assert_int_equal(peak - before, most - 1); /* the first one was there before */
+	gm = in_regions(f, GUEST_MEM_REGIONS);
+	fill_setup(f, &s, gm);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(vhost_pair_start(f->q, &s), -EBUSY);
+	assert_int_equal(f->tq->stats.loan_limit, 1); /* counted once, not with each try */
+	f->tq->ops->rx_release(f->tq, token[--n]);
+	assert_int_equal(vhost_pair_start(f->q, &s), 0);
+	guest_mem_put(gm);
+	while (n--)
+		f->tq->ops->rx_release(f->tq, token[n]);
+	assert_null(f->q->retired);
+}
+
+/* When all peers together have many, none is kept for a loan; a pair without loans goes on. */
+static void others_have_mappings_left(void **state)
+{
+	struct fix *f = *state;
+	struct vhost_pair_bases b;
+	struct guest_mem *others;
+	uint32_t token;
+
+	assert_int_equal(lend_and_switch(f, 0, 1, &token), 0);
+	f->tq->ops->rx_release(f->tq, token);
+	others = in_regions(f, 4);
+	map_limit_set(12); /* 9 for peers, 5 if there are loans */
+	assert_int_equal(lend_and_switch(f, 1, 1, &token), -EBUSY);
+	assert_int_equal(f->tq->stats.loan_limit, 1);
+	assert_true(vhost_pair_stop(f->q, &b));
+	f->tq->ops->rx_release(f->tq, token);
+	fresh(f, N);
+	assert_int_equal(f->tq->up, 1);
+	assert_true(guest_mem_maps() > map_limit_loans());
+	map_limit_set(0);
+	guest_mem_put(others);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -234,6 +333,8 @@ int main(void)
 		T(memory_in_use_goes),
 		T(maps_kept_are_bounded),
 		T(bytes_kept_are_bounded),
+		T(mappings_kept_are_bounded),
+		T(others_have_mappings_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -373,6 +373,30 @@ static void a_paused_pair_is_polled_without_system_calls(void **state)
 	(void)close(event);
 }
 
+/* A pause keeps the map of the rings, beside those for loans. */
+static void a_pause_keeps_so_many_mappings(void **state)
+{
+	struct fix *f = *state;
+	uint32_t token;
+	uint64_t off;
+
+	for (uint32_t most = 2; most > 0; most--) {
+		off = put_packet(f, 8, 8);
+		drv_desc(&f->from, 7, G_GPA + off, HDR + 8, 0, 0);
+		drv_offer(&f->from, 7);
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
+		token = f->pkt[0].token;
+		f->q->maps_max = most;
+		pause_it(f);
+		assert_int_equal(f->tq->up, most == 2);
+		assert_int_equal(f->tq->stats.loan_limit, most == 1);
+		f->tq->ops->rx_release(f->tq, token);
+		assert_int_equal(resume(f), most == 2 ? 0 : -ESTALE);
+	}
+	fresh(f, N);
+	assert_int_equal(f->tq->up, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -386,6 +410,7 @@ int main(void)
 		T(a_driver_that_is_gone_is_noticed),
 		T(maps_kept_by_pauses_are_bounded),
 		T(a_paused_pair_is_polled_without_system_calls),
+		T(a_pause_keeps_so_many_mappings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
