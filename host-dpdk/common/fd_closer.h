@@ -6,6 +6,11 @@
  * epoll sets, and the last descriptor of a memory file frees that memory. So a thread of the
  * fd_closer closes them one after another, while there are any. There is one for each peer, so none
  * waits for another's.
+ *
+ * If no thread can be made (limit of the user or of the cgroup), the descriptors stay open and
+ * count on, and whoever sends them gets no more of them taken. A thread is tried again with what is
+ * closed later, by any fd_closer, and by fd_closer_retry(); and a thread that has nothing left to
+ * close takes over from those that have none.
  */
 #ifndef ZV_FD_CLOSER_H
 #define ZV_FD_CLOSER_H
@@ -17,11 +22,14 @@ struct fd_closer *fd_closer_new(void (*closed)(void));
 /* The descriptors in it are still closed; nobody waits for that. NULL is allowed. */
 void fd_closer_free(struct fd_closer *b);
 /* Takes over @fd. It is closed at once if that cannot take long (a small file on tmpfs or
- * hugetlbfs), or if no memory or thread is available. */
+ * hugetlbfs), or if there is no memory to note its number. */
 void fd_closer_put(struct fd_closer *b, int fd);
 /* The same for @n descriptors, without checking their type. */
 void fd_closer_put_all(struct fd_closer *b, const int *fd, unsigned n);
 /* Number of descriptors waiting to be closed, or being closed. */
 unsigned fd_closer_count(const struct fd_closer *b);
+/* Tries to make a thread for an fd_closer that has none; at most every 10 ms. Called now and then
+ * by a thread that goes round anyway. Any thread; cheap if none waits. */
+void fd_closer_retry(void);
 
 #endif

@@ -18,6 +18,7 @@
 #include "endpoint/endpoint.h"
 #include "endpoint/endpoint_app.h"
 #include "endpoint/handover.h"
+#include "fd_closer.h"
 #include "heap.h"
 #include "lifecycle.h"
 #include "notify.h"
@@ -198,6 +199,7 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 			say_ready(d, "");
 		soon = daemon_check(d);
 		heap_check();
+		fd_closer_retry();
 		if (n <= 0 || !fds[0].revents || read(sigfd, &info, sizeof(info)) != sizeof(info))
 			continue;
 		if (info.ssi_signo == SIGHUP) {

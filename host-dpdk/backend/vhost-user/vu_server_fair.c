@@ -76,6 +76,7 @@ void vu_serve(struct vu_source *s, uint32_t events)
 	struct vu_socket *sk = s->sk;
 	uint64_t before;
 
+	fd_closer_retry();
 	if (vu_rests(sk))
 		return;
 	before = cpu_ns();
@@ -89,6 +90,7 @@ void vu_serve(struct vu_source *s, uint32_t events)
 
 void vu_rest_over(struct vu_socket *sk)
 {
+	fd_closer_retry();
 	if (fd_closer_count(sk->closer) <= CLOSER_FEW) {
 		go_on(sk);
 		return;
