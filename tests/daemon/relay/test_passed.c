@@ -9,6 +9,7 @@
 #include "zvd_fixture.h"
 
 #include <errno.h>
+#include <proto/vhost_user.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -163,6 +164,27 @@ static void with_a_byte_out_of_band(void **state)
 	is_closed(fd);
 	zf_close(c);
 	close(fd);
+	defuse(end);
+}
+
+/* A frontend's: of a guest that has none. */
+static void with_a_message_of_a_frontend(void **state)
+{
+	const uint32_t features[] = {VU_GET_FEATURES, VU_VERSION, 0};
+	int end, b = slow_fd(&end), fd = hs_connect("rs", NULL);
+
+	(void)state;
+	assert_true(fd >= 0);
+	zf_asleep();
+	assert_int_equal(send_fds(fd, "o", b, 1, MSG_OOB), 1);
+	slow_close(b);
+	assert_int_equal(send(fd, features, sizeof(features), MSG_NOSIGNAL), sizeof(features));
+	zf_awake();
+	others_go_on();
+	close(fd);
+	/* The thread that has read it serves an application. */
+	assert_non_null(zf_app(1, "apps", 1));
+	assert_true(zf_guest_close(1));
 	defuse(end);
 }
 
@@ -353,6 +375,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(with_the_line),
 		cmocka_unit_test(with_data),
 		cmocka_unit_test(with_a_byte_out_of_band),
+		cmocka_unit_test(with_a_message_of_a_frontend),
 		cmocka_unit_test(with_a_message),
 		cmocka_unit_test(unread_at_the_end),
 		cmocka_unit_test(for_a_guest_that_receives_no_more),
