@@ -470,8 +470,8 @@ bool av_call_begin(struct av_call *c, struct guest *g, unsigned turn, uint32_t l
 void av_call_forget(struct av_call *c);
 void av_filled(struct av_ask *a, struct dropin_msg *m);
 void av_error(struct av_ask *a, struct dropin_msg *m);
-/* A socket that counts (fds.h) has been accepted at DIR/TYPE. False: nobody waits for it. */
-bool av_socket_arrived(struct av_space *s, int fd, enum av_socket what);
+/* A socket that counts (fds.h) has been accepted at DIR/TYPE. */
+void av_socket_arrived(struct av_space *s, int fd, enum av_socket what);
 /* Ends the call for whose CONNECT @a waits for an answer, if there is one. */
 void av_call_withdraw(struct av_ask *a);
 /* Ends calls of @u whose programs have closed their sockets, which nobody polls yet. */

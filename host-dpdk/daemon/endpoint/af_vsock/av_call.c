@@ -507,7 +507,7 @@ static struct av_call *caller(struct av_space *s, int fd, enum av_socket what)
 	return c;
 }
 
-bool av_socket_arrived(struct av_space *s, int fd, enum av_socket what)
+void av_socket_arrived(struct av_space *s, int fd, enum av_socket what)
 {
 	struct av_call *c = caller(s, fd, what);
 	uint32_t more;
@@ -518,7 +518,7 @@ bool av_socket_arrived(struct av_space *s, int fd, enum av_socket what)
 				 "%s: a socket that no connection of its process waits for: closed",
 				 s->cfg.sockets[what]);
 		av_discard(s, fd, what == AV_STREAM, av_peer_of(fd));
-		return false;
+		return;
 	}
 	c->fd = fd;
 	c->fd_counts = c->state == AV_FAILED;
@@ -528,5 +528,4 @@ bool av_socket_arrived(struct av_space *s, int fd, enum av_socket what)
 		drop_socket(c);
 	else
 		go_if_ready(c);
-	return true;
 }

@@ -215,7 +215,7 @@ static void accept_more(struct lcore_timer *t)
 	struct av_listener *l =
 		(struct av_listener *)(void *)((char *)t - offsetof(struct av_listener, pause));
 
-	if (!l->accept.pending && fds_available() && !av_is_flooded(l->space))
+	if (!l->accept.pending && !av_is_flooded(l->space))
 		io_accept(lcore_io(l->space->home), &l->accept, l->fd);
 	else
 		lcore_timer_start(l->space->home, t, ACCEPT_PAUSE);
@@ -249,11 +249,9 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 			av_discard(s, res, l->what == AV_STREAM, uid);
 		else if (l->what == AV_ASK)
 			av_ask_begin(s, res, room);
-		else if (av_socket_arrived(s, res, l->what))
-			room = true; /* it has a place already */
-		if (!room && !s->ending)
-			accept_pause(l, zv_strerror(-EMFILE));
-		if (room && !s->ending && (floods || av_is_flooded(s)))
+		else
+			av_socket_arrived(s, res, l->what);
+		if (!s->ending && (floods || av_is_flooded(s)))
 			accept_pause(l, "too many descriptors wait to be closed that programs "
 					"have sent and that take long to close");
 	} else if (res != -ECONNABORTED && res != -EINTR && res != -ECANCELED) {
