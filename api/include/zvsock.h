@@ -131,7 +131,7 @@ ZV_API int zv_catch_sigbus(void);
  *                          mode=client: the VMM listens, this process connects to it, and
  *                          reconnects when either restarts. sockmode: permission bits of a socket
  *                          that this process creates; until they are set, the umask applies.
- *   host:fd=N,cid=N[,name=TEXT]
+ *   host:fd=N,cid=N[,name=TEXT][,user=UID]
  *                          the same on descriptor N, a connected AF_UNIX socket whose other end is
  *                          a vhost-user frontend. The device takes a duplicate; N stays the
  *                          caller's. There is one session: after it, the device is without a

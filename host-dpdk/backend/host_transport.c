@@ -248,6 +248,7 @@ static int host_setup(struct host_dev *d, uint32_t flags)
 			.client = d->uri.client,
 			.fd = d->uri.fd,
 			.sockmode = d->uri.sockmode,
+			.user = d->uri.user,
 			.cid = d->uri.cid,
 			.shmem = d->shmem.addr ? &d->shmem : NULL,
 			.maps_shmem = i == 0,
@@ -281,6 +282,9 @@ static int host_open(struct transport_dev **out, const char *rest, const struct 
 			      "host:%s: %u queues, but %u sockets: each is one queue; leave queues "
 			      "at 1 or name as many sockets",
 			      uri.path[0], opts->queues, uri.npaths);
+	ret = vu_user_admitted(uri.path[0], uri.user);
+	if (ret < 0)
+		return ret;
 	d = calloc(1, sizeof(*d));
 	if (!d)
 		return zv_err(-ENOMEM, "host:%s: out of memory", uri.path[0]);

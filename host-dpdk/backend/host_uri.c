@@ -7,7 +7,7 @@
 
 #define USE                                                                                        \
 	"write host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660][,region=SIZE], or "  \
-	"host:fd=N,cid=N[,name=TEXT] with a connected socket"
+	"host:fd=N,cid=N[,name=TEXT][,user=UID] with a connected socket"
 
 #define REGION_MIN (2ull << 20) /* bytes, and its unit: a hugepage */
 #define REGION_MAX (1ull << 40)
@@ -90,6 +90,21 @@ static int parse_name(struct host_uri *u, struct word w)
 	return 0;
 }
 
+static int parse_user(struct host_uri *u, struct word w)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < w.len && v < (uid_t)-1; i++)
+		v = w.s[i] >= '0' && w.s[i] <= '9' ? v * 10 + (uint64_t)(w.s[i] - '0') : UINT64_MAX;
+	if (u->fd < 0)
+		return zv_err(-EINVAL, "host:%s: user goes with fd", u->path[0]);
+	if (w.len == 0 || v >= (uid_t)-1)
+		return zv_err(-EINVAL, "host:%s: user is '%.*s', must be a UID in decimal",
+			      u->path[0], (int)w.len, w.s);
+	u->user = (uid_t)v;
+	return 0;
+}
+
 /* "64M". 0: it is no size. */
 static uint64_t parse_size(struct word w)
 {
@@ -147,11 +162,8 @@ static int parse_word(struct host_uri *u, struct word w)
 	static const struct {
 		const char *key;
 		int (*parse)(struct host_uri *u, struct word w);
-	} keys[] = {{"cid=", parse_cid},
-		    {"mode=", parse_mode},
-		    {"sockmode=", parse_sockmode},
-		    {"name=", parse_name},
-		    {"region=", parse_region}};
+	} keys[] = {{"cid=", parse_cid},   {"mode=", parse_mode}, {"sockmode=", parse_sockmode},
+		    {"name=", parse_name}, {"user=", parse_user}, {"region=", parse_region}};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		size_t n = strlen(keys[i].key);
@@ -172,6 +184,7 @@ int host_uri_parse(struct host_uri *u, const char *rest)
 
 	memset(u, 0, sizeof(*u));
 	u->sockmode = u->fd = -1;
+	u->user = (uid_t)-1;
 	if (w.len == 0)
 		return zv_err(-EINVAL, "host: the socket path is empty; " USE);
 	ret = add_path(u, w);

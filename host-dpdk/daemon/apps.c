@@ -99,7 +99,8 @@ static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 		return -1;
 	}
 	(void)snprintf(name, sizeof(name), "app.%u", place); /* no guest has a dot in its name */
-	(void)snprintf(device, sizeof(device), "fd=%d,name=%s", pair[0], name);
+	(void)snprintf(device, sizeof(device), "fd=%d,name=%s,user=%u", pair[0], name,
+		       (unsigned)a->cred.uid);
 	a->cfg = cfg_app_new(d->cfg, name, device, m->queues);
 	if (a->cfg) {
 		client_msg_text(m, m->text); /* it goes to terminals */
@@ -116,6 +117,9 @@ static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 	if (a->guest)
 		return pair[1];
 	(void)close(pair[1]);
+	if (log_once(&d->apps->no_device, NULL))
+		log_line(ZV_LOG_WARN, NULL, "%s: pid %d, uid %u gets no device: %s", d->apps->path,
+			 (int)a->cred.pid, (unsigned)a->cred.uid, *why ? why : "no memory");
 	app_refuse(m, -ENOMEM, "the device cannot be made: %s", *why ? why : "no memory");
 	return -1;
 }

@@ -31,7 +31,8 @@ struct apps {
 	bool in_space;		 /* there is a drop-in directory for them */
 	struct closers *closers; /* of sockets that take long to close; NULL: there are none */
 	uint64_t again_ms;	 /* while not accepting for want of descriptors or memory */
-	struct log_once not_admitted, over_limit, full, malformed; /* lines that concern no guest */
+	/* Lines that concern no guest. */
+	struct log_once not_admitted, over_limit, full, malformed, no_device;
 	char path[CFG_PATH_MAX];
 	struct app app[APPS_MAX];
 };

@@ -6,6 +6,7 @@
  * a group that is not its own.
  */
 #include "raw_client.h"
+#include "slow_fd.h"
 #include "zvd_fixture.h"
 
 #include <errno.h>
@@ -35,6 +36,7 @@
 #define FEW	   16u /* answers that one may leave unread */
 #define FIRST_PORT 5000u
 #define MOST_PORTS 1024u /* of an application: docs/protocol.md */
+#define MOST_LEFT  64u	 /* devices of a user that still close something: docs/threat-model.md */
 
 static struct zv_dev *app; /* of the user that runs the test */
 static const char *program, *self;
@@ -269,6 +271,8 @@ static void who_has_gone_has_no_place(void **state)
 	assert_int_equal(status, 0);
 }
 
+static char told[sizeof(((struct client_msg *)0)->text) + 1]; /* why attach_raw() failed */
+
 /* Attaches with a device of its own. Its socket, or -1; *fd: the client socket. */
 static int attach_raw(int *fd, uint16_t queues)
 {
@@ -291,8 +295,10 @@ static int attach_raw(int *fd, uint16_t queues)
 	m.queues = queues;
 	if (connect(*fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
 	    send(*fd, &m, sizeof(m), MSG_NOSIGNAL) != (ssize_t)sizeof(m) ||
-	    recvmsg(*fd, &mh, 0) != (ssize_t)sizeof(m) || m.result || !CMSG_FIRSTHDR(&mh))
+	    recvmsg(*fd, &mh, 0) != (ssize_t)sizeof(m) || m.result || !CMSG_FIRSTHDR(&mh)) {
+		memcpy(told, m.text, sizeof(m.text));
 		return -1;
+	}
 	memcpy(&dev, CMSG_DATA(CMSG_FIRSTHDR(&mh)), sizeof(dev));
 	return dev;
 }
@@ -404,6 +410,63 @@ static void who_reads_no_answer_is_hung_up_on(void **state)
 	close(fd);
 }
 
+/*
+ * Attaches, leaves a descriptor that takes an hour to close in the device's socket, unread because
+ * so many answers are not, and goes. False: it was not attached. *end: as of slow_fd().
+ */
+static bool leave_slow(int *end)
+{
+	const struct vu_msg ask = {.request = VU_GET_QUEUE_NUM, .flags = VU_VERSION};
+	int fd, slow, size, dev = attach_raw(&fd, 1);
+	socklen_t len = sizeof(size);
+
+	if (dev < 0) {
+		close(fd);
+		return false;
+	}
+	assert_int_equal(getsockopt(dev, SOL_SOCKET, SO_SNDBUF, &size, &len), 0);
+	/* More than the answers that fit, and fewer than two times as many: each takes 768 bytes.
+	 */
+	for (int n = size / 512; n; n--)
+		assert_true(raw_send(dev, &ask, vu_msg_len(&ask), NULL, 0));
+	slow = slow_fd(end);
+	assert_true(raw_send(dev, &ask, vu_msg_len(&ask), &slow, 1));
+	slow_close(slow);
+	close(dev);
+	close(fd);
+	return true;
+}
+
+static void ends_are_shut(const int *end, unsigned n)
+{
+	while (n)
+		close(end[--n]);
+}
+
+/* Each is a thread and descriptors of zvsockd, for as long as it likes. */
+static void what_devices_leave_is_limited(void **state)
+{
+	int end[2 * MOST_LEFT], fd, dev;
+	char uri[128];
+	unsigned n = 0;
+
+	(void)state;
+	while (n < 2 * MOST_LEFT && leave_slow(&end[n]))
+		n++;
+	assert_true(n >= MOST_LEFT && n < 2 * MOST_LEFT);
+	assert_non_null(strstr(told, "take long to close"));
+	assert_true(zf_logged("gets no device: .* take long to close"));
+	if (geteuid() == 0) { /* others are served */
+		snprintf(uri, sizeof(uri), "daemon:%sapps", zf_dir);
+		assert_int_equal(run_as_other("member", uri), 0);
+	}
+	ends_are_shut(end, n);
+	while ((dev = attach_raw(&fd, 1)) < 0)
+		close(fd);
+	close(dev);
+	close(fd);
+}
+
 /* What it asks for is memory of zvsockd, and time of whoever looks for a port. */
 static void ports_are_limited(void **state)
 {
@@ -456,6 +519,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(memory_is_limited),
 		cmocka_unit_test(rings_are_limited),
 		cmocka_unit_test(who_reads_no_answer_is_hung_up_on),
+		cmocka_unit_test(what_devices_leave_is_limited),
 	};
 
 	if (argc == 3 && strcmp(argv[1], "refused") == 0)

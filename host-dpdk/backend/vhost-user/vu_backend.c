@@ -2,6 +2,7 @@
 #include "vu_backend.h"
 
 #include "dpdk/vu_rte.h"
+#include "fd_closer.h"
 #include "mem/iotlb.h"
 #include "vu_device.h"
 #include "vu_messages.h"
@@ -10,6 +11,13 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+
+/* What devices of a user may have left to be closed, before it gets no further one: devices, of
+ * which a user has half as many, and descriptors in all of its devices, of which 64 that end at
+ * once have fewer. And devices of all users. */
+#define LEFT_USER     64u
+#define LEFT_USER_FDS 4096u
+#define LEFT_ALL      512u
 
 /* ---- what the sockets say ---- */
 
@@ -90,6 +98,26 @@ static void dev_free(struct vu_dev *d)
 	free(d);
 }
 
+int vu_user_admitted(const char *name, uid_t user)
+{
+	unsigned fds, left;
+
+	if (user == FD_CLOSER_ALL)
+		return 0;
+	left = fd_closer_left(user, &fds);
+	if (left >= LEFT_USER || fds >= LEFT_USER_FDS)
+		return zv_err(-EBUSY,
+			      "%s: this user has left too many descriptors that take long to "
+			      "close: end the programs that have made them",
+			      name);
+	if (user == 0 || user == geteuid() || fd_closer_left(FD_CLOSER_ALL, &fds) < LEFT_ALL)
+		return 0;
+	return zv_err(-EBUSY,
+		      "%s: users have left too many descriptors that take long to close: end the "
+		      "programs that have made them",
+		      name);
+}
+
 int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 {
 	const uint64_t map_max = c->fd >= 0 ? VU_MAP_MAX_FD : VU_MAP_MAX;
@@ -98,6 +126,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 				      .client = c->client,
 				      .fd = c->fd,
 				      .sockmode = c->sockmode,
+				      .user = c->user,
 				      .ops = &server_ops,
 				      .link = &vu_rte_link,
 				      .ctx = d};

@@ -49,6 +49,7 @@ struct vu_backend_config {
 	bool client;	  /* keep connecting to the frontend instead of listening */
 	int fd;		  /* a connected socket instead of the path; -1: none */
 	int sockmode;	  /* server: permission bits of the socket; -1: from the umask */
+	uid_t user;	  /* of the frontend; (uid_t)-1: not known */
 	uint64_t cid;
 	/*
 	 * Memory that the guest may name as a region before its VMM has mapped it (guest_shared.h);
@@ -69,6 +70,9 @@ struct vu_backend_config {
 	void *ctx;
 };
 
+/* 0; -EBUSY with zv_err() text about @name: devices of @user have left too much that takes long to
+ * close. */
+int vu_user_admitted(const char *name, uid_t user);
 /* Listens or connects. 0 and *out, or -errno of vu_server_add() with zv_err() text. */
 int vu_open(struct vu_dev **out, const struct vu_backend_config *c);
 /* The driver of the device has died (zv_host_driver_died()). Not from the control thread. */

@@ -189,6 +189,40 @@ static void a_thread_that_ends_takes_over(void **state)
 	(void)sem_destroy(&go_on);
 }
 
+/* What a user has left is known until it is closed. */
+static void users_are_charged(void **state)
+{
+	struct fd_closer *b[2] = {fd_closer_new(NULL), fd_closer_new(NULL)};
+	unsigned fds;
+	int end[2];
+
+	(void)state;
+	no_threads = true;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_non_null(b[i]);
+		fd_closer_charge(b[i], 1 + i);
+		fd_closer_put(b[i], pipe_end(&end[i]));
+	}
+	assert_int_equal(fd_closer_left(1, &fds), 0);
+	assert_int_equal(fds, 1);
+	fd_closer_free(b[0]);
+	assert_int_equal(fd_closer_left(1, &fds), 1);
+	assert_int_equal(fds, 1);
+	assert_int_equal(fd_closer_left(2, &fds), 0);
+	assert_int_equal(fd_closer_left(3, &fds), 0);
+	assert_int_equal(fds, 0);
+	fd_closer_free(b[1]);
+	assert_int_equal(fd_closer_left(FD_CLOSER_ALL, &fds), 2);
+	assert_int_equal(fds, 2);
+	no_threads = false;
+	while (fd_closer_left(FD_CLOSER_ALL, &fds)) {
+		fd_closer_retry();
+		sched_yield();
+	}
+	for (unsigned i = 0; i < 2; i++)
+		is_closed(end[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -198,6 +232,7 @@ int main(void)
 		cmocka_unit_test(without_a_thread_nothing_is_closed_here),
 		cmocka_unit_test(what_comes_later_brings_a_thread),
 		cmocka_unit_test(a_thread_that_ends_takes_over),
+		cmocka_unit_test(users_are_charged),
 	};
 
 	return cmocka_run_group_tests_name("fd bin", tests, NULL, NULL);

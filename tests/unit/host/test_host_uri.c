@@ -68,6 +68,10 @@ static void uris(void **state)
 		{"fd=7", 0, "missing"},
 		{"fd=7,cid=2,name=", 0, "1 to 107 bytes"},
 		{"/a,cid=3,name=x", 0, "name goes with fd"},
+		{"/a,cid=3,user=1", 0, "user goes with fd"},
+		{"fd=7,cid=2,user=", 0, "a UID in decimal"},
+		{"fd=7,cid=2,user=root", 0, "a UID in decimal"},
+		{"fd=7,cid=2,user=4294967295", 0, "a UID in decimal"},
 		{"fd=,cid=3", 0, "names no descriptor"},
 		{"fd=-1,cid=3", 0, "names no descriptor"},
 		{"fd=1234567890,cid=3", 0, "names no descriptor"},
@@ -133,6 +137,9 @@ static void a_descriptor_can_have_a_name(void **state)
 	assert_int_equal(host_uri_parse(&u, "fd=7,cid=2,name=app1"), 0);
 	assert_int_equal(u.fd, 7);
 	assert_string_equal(u.path[0], "app1");
+	assert_true(u.user == (uid_t)-1);
+	assert_int_equal(host_uri_parse(&u, "fd=7,cid=2,name=app1,user=1000"), 0);
+	assert_int_equal(u.user, 1000);
 	assert_int_equal(u.npaths, 1);
 }
 
