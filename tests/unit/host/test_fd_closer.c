@@ -19,13 +19,13 @@
 
 #include <cmocka.h>
 
-static pthread_t closer;
+static pthread_t closer; /* the last; atomic */
 static uint32_t closes;
 static sem_t go_on; /* for held() */
 
 static void closed(void)
 {
-	closer = pthread_self();
+	__atomic_store_n(&closer, pthread_self(), __ATOMIC_RELAXED);
 	__atomic_add_fetch(&closes, 1, __ATOMIC_RELEASE);
 }
 
@@ -70,7 +70,7 @@ static bool closed_here(int fd)
 		sched_yield();
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
 	fd_closer_free(b);
-	return pthread_equal(closer, pthread_self());
+	return pthread_equal(__atomic_load_n(&closer, __ATOMIC_RELAXED), pthread_self());
 }
 
 static void what_ends_soon_is_closed_at_once(void **state)
@@ -142,7 +142,7 @@ static void without_a_thread_nothing_is_closed_here(void **state)
 	}
 	for (unsigned i = 0; i < 3; i++)
 		is_closed(end[i]);
-	assert_false(pthread_equal(closer, pthread_self()));
+	assert_false(pthread_equal(__atomic_load_n(&closer, __ATOMIC_RELAXED), pthread_self()));
 }
 
 /* One that has been put later is enough to try again. */
