@@ -346,9 +346,9 @@ struct transport_ops {
 	uint64_t (*guest_cid)(struct transport_dev *d);
 	/* Page size of the memory behind buffers; 0: unknown. */
 	uint64_t (*page_size)(struct transport_dev *d);
-	/* When the peer attached (CLOCK_MONOTONIC), 0 while there is none; *ran: a pair has run
-	 * since. Any thread. NULL: not known. */
-	uint64_t (*attached)(struct transport_dev *d, bool *ran);
+	/* When the peer attached (CLOCK_MONOTONIC), 0 while there is none; adds ZV_DEV_RAN and
+	 * ZV_DEV_BLOCKED to *flags. Any thread. NULL: not known. */
+	uint64_t (*attached)(struct transport_dev *d, uint32_t *flags);
 	struct transport_queue *(*queue)(struct transport_dev *d, unsigned i);
 	/*
 	 * The socket layer listens on @port (ZV_PORT_ANY: all): connections to it must reach this

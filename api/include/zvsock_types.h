@@ -176,6 +176,9 @@ struct zv_dev_info {
 #define ZV_DEV_CHANNELS (1u << 0) /* the peer is zvsock and can use channels */
 #define ZV_DEV_DGRAM	(1u << 1) /* the peer is zvsock, and both sides use datagrams */
 #define ZV_DEV_RAN	(1u << 2) /* since attached_ns at least one pair has run */
+#define ZV_DEV_BLOCKED                                                                             \
+	(1u << 3) /* since it was opened, the peer has made a descriptor for waking it             \
+		     block, or slow to write to */
 
 struct zv_conn_info {
 	size_t size; /* set by the caller: sizeof(struct zv_conn_info) */

@@ -194,17 +194,14 @@ static uint64_t host_page_size(struct transport_dev *t)
 }
 
 /* Of several frontends the first; a stock driver starts only the pair of one. */
-static uint64_t host_attached(struct transport_dev *t, bool *ran)
+static uint64_t host_attached(struct transport_dev *t, uint32_t *flags)
 {
 	const struct host_dev *d = host_of(t);
 	uint64_t first = 0;
 
-	*ran = false;
 	for (unsigned i = 0; i < d->uri.npaths; i++) {
-		bool its_ran;
-		uint64_t ns = vu_attached(d->vu[i], &its_ran);
+		uint64_t ns = vu_attached(d->vu[i], flags);
 
-		*ran |= its_ran;
 		if (ns && (!first || ns < first))
 			first = ns;
 	}

@@ -69,7 +69,8 @@ void app_end(struct daemon *d, struct app *a)
 		log_line(ZV_LOG_INFO, a->guest->name, "detached");
 		bells_gone(a->guest->serial);
 		daemon_remove(d, a->guest);
-		guest_stop(d, a->guest);
+		if (guest_stop(d, a->guest) & ZV_DEV_BLOCKED)
+			app_bar_user(d->apps, a);
 	}
 	if (a->cfg)
 		cfg_app_free(a->cfg);

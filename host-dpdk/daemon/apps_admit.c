@@ -2,6 +2,7 @@
 /* Who may attach, and what becomes of the sockets of those who may not. */
 #include "apps_int.h"
 #include "apps_memory.h"
+#include "base/clock.h"
 #include "core/cred.h"
 #include "passed.h"
 #include "proto/local/client_msg.h"
@@ -52,6 +53,32 @@ unsigned apps_closing(const struct apps *as, uid_t uid)
 	return as->closers ? closers_count(as->closers, uid) : 0;
 }
 
+void app_bar_user(struct apps *as, const struct app *a)
+{
+	struct apps_barred *b = as->barred;
+
+	if (app_is_privileged(a))
+		return;
+	/* The same user's place, or the one whose time is over first. */
+	for (unsigned i = 0; i < APPS_BARRED; i++) {
+		if (as->barred[i].uid == a->cred.uid && as->barred[i].until_ms) {
+			b = &as->barred[i];
+			break;
+		}
+		if (as->barred[i].until_ms < b->until_ms)
+			b = &as->barred[i];
+	}
+	*b = (struct apps_barred){.uid = a->cred.uid, .until_ms = now_ms() + APPS_BARRED_MS};
+}
+
+static bool is_barred(const struct apps *as, uid_t uid)
+{
+	for (unsigned i = 0; i < APPS_BARRED; i++)
+		if (as->barred[i].uid == uid && as->barred[i].until_ms > now_ms())
+			return true;
+	return false;
+}
+
 /* Its user may have no more places than it leaves for others. */
 static bool has_share(const struct apps *as, const struct app *a)
 {
@@ -90,6 +117,9 @@ static const char *no_place(struct daemon *d, const struct app *a, int *err)
 	if (apps_closing(as, a->cred.uid) >= APPS_CLOSING_FULL)
 		return "this user has sent too many descriptors that take long to close: end the "
 		       "programs that have made them";
+	if (is_barred(as, a->cred.uid))
+		return "an application of this user has made a descriptor block, or slow to write "
+		       "to, less than a minute ago";
 	if (app_is_privileged(a) || has_share(as, a))
 		return NULL;
 	end_gone(d, a);

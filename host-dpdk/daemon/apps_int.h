@@ -25,6 +25,16 @@ struct app {
 	bool no_bells;	       /* it has got none, which is in the log */
 };
 
+/* A user whose application has made a descriptor block may not attach for APPS_BARRED_MS: the limit
+ * that a device has for that begins anew with each device. */
+#define APPS_BARRED    64u
+#define APPS_BARRED_MS 60000u
+
+struct apps_barred {
+	uid_t uid;
+	uint64_t until_ms; /* 0: a free place */
+};
+
 struct apps {
 	int listener, claim, ep;
 	bool accepting;
@@ -35,6 +45,7 @@ struct apps {
 	struct log_once not_admitted, over_limit, full, malformed, no_device;
 	char path[CFG_PATH_MAX];
 	struct app app[APPS_MAX];
+	struct apps_barred barred[APPS_BARRED];
 };
 
 /* ---- apps.c ---- */
@@ -48,6 +59,8 @@ void app_end(struct daemon *d, struct app *a);
 bool app_is_privileged(const struct app *a);
 /* Whether @a, which has just connected, gets a place. False: it has been told why. */
 bool app_admitted(struct daemon *d, struct app *a);
+/* @a, which ends, has made a descriptor block: its user is barred, unless it is privileged. */
+void app_bar_user(struct apps *as, const struct app *a);
 /* recvmsg(2), without waiting. -1 with EPERM: there are descriptors, and nothing was received. */
 ssize_t apps_receive(const struct apps *as, int fd, struct msghdr *mh);
 /* Closes @fd, or has it closed: descriptors that @uid has sent may be queued in it. */

@@ -203,17 +203,21 @@ static void give_queues_back(struct daemon *d, const struct guest *g)
 		d->lcore_queues[g->queues[i].lcore]--;
 }
 
-void guest_stop(struct daemon *d, struct guest *g)
+uint32_t guest_stop(struct daemon *d, struct guest *g)
 {
+	struct zv_dev_info info = {.size = sizeof(info)};
+
 	control_guest_down(d, g);
 	endpoints_stop(g);
 	(void)zv_unlisten(g->dev, ZV_PORT_ANY);
 	queues_end(g);
 	reach_guest_end(g);
 	give_queues_back(d, g);
+	(void)zv_dev_info(g->dev, &info);
 	if (!g->why && !cfg_roles[g->cfg->role].attached)
 		log_line(ZV_LOG_INFO, g->name, "stopped");
 	guest_free(g);
+	return info.flags;
 }
 
 /* The queues of @g on one lcore share what a guest may make it do in a round. */
@@ -278,7 +282,7 @@ static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 		lcore_call(g->queues[i].lc, queue_begin, &g->queues[i]);
 	if (ret < 0) { /* some may have been started, and have clients */
 		guest_fails(g, "%s", zv_strerror(ret));
-		guest_stop(d, g);
+		(void)guest_stop(d, g);
 		return ret;
 	}
 	control_guest_up(d, g);

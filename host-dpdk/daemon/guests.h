@@ -17,7 +17,8 @@ struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *w
 /* Logs when the CID of its device has changed, as after TRANSPORT_RESET. */
 void guest_check(struct guest *g);
 
-/* Ends @g, which is no longer in d->guests; its connections are reset. */
-void guest_stop(struct daemon *d, struct guest *g);
+/* Ends @g, which is no longer in d->guests; its connections are reset. Returns the flags of its
+ * device (ZV_DEV_*) at the end. */
+uint32_t guest_stop(struct daemon *d, struct guest *g);
 
 #endif

@@ -301,7 +301,7 @@ static void keep_unchanged(struct daemon *d, const struct cfg *cfg, void *tree, 
 		} else {
 			*p = g->next;
 			d->n_guests--;
-			guest_stop(d, g);
+			(void)guest_stop(d, g);
 		}
 	}
 	d->guests_end = p;
@@ -418,7 +418,7 @@ void daemon_stop(struct daemon *d)
 	apps_stop(d);
 	while ((g = d->guests)) {
 		d->guests = g->next;
-		guest_stop(d, g);
+		(void)guest_stop(d, g);
 	}
 	av_spaces_end();
 	while (d->n_lcores) {

@@ -11,7 +11,6 @@
 int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
 {
 	struct zv_dev_info info = {.size = sizeof(info), .peer = ZV_PEER_UNKNOWN};
-	bool ran = false;
 	size_t size;
 
 	if (!dev || !out || out->size < sizeof(out->size))
@@ -22,8 +21,7 @@ int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
 	info.page_size = dev->ops->page_size(dev->t);
 	info.transport = dev->ops->scheme;
 	if (dev->ops->attached)
-		info.attached_ns = dev->ops->attached(dev->t, &ran);
-	info.flags = ran ? ZV_DEV_RAN : 0;
+		info.attached_ns = dev->ops->attached(dev->t, &info.flags);
 	for (unsigned i = 0; i < dev->nqueues; i++) {
 		uint8_t hello = __atomic_load_n(&dev->queues[i]->peer.state, __ATOMIC_ACQUIRE);
 

@@ -145,8 +145,10 @@ static void call_guest(struct vhost_pair *q, enum vhost_direction ring)
 {
 	if (vhost_call_send(&q->call[ring]))
 		stats_add(&q->tq.stats.kicks, 1);
-	else if (vhost_call_blocks(&q->call[ring]))
+	else if (vhost_call_blocks(&q->call[ring])) {
+		__atomic_store_n(&q->blocked, true, __ATOMIC_RELAXED);
 		(void)vhost_ring_break(&q->from_guest, VHOST_RING_CALL); /* rx_burst() sees it */
+	}
 }
 
 /*

@@ -213,10 +213,16 @@ uint64_t vu_page_size(struct vu_dev *d)
 	return __atomic_load_n(&d->page_size, __ATOMIC_RELAXED);
 }
 
-uint64_t vu_attached(struct vu_dev *d, bool *ran)
+uint64_t vu_attached(struct vu_dev *d, uint32_t *flags)
 {
 	uint64_t ns = __atomic_load_n(&d->attached_ns, __ATOMIC_ACQUIRE);
+	bool blocked = __atomic_load_n(&d->uncalled, __ATOMIC_RELAXED);
 
-	*ran = ns && __atomic_load_n(&d->ran, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < d->nqueues; i++)
+		blocked |= __atomic_load_n(&d->queues[i]->blocked, __ATOMIC_RELAXED);
+	if (ns && __atomic_load_n(&d->ran, __ATOMIC_RELAXED))
+		*flags |= ZV_DEV_RAN;
+	if (blocked)
+		*flags |= ZV_DEV_BLOCKED;
 	return ns;
 }

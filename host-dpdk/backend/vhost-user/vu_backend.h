@@ -86,8 +86,8 @@ void vu_end_paused(struct vu_dev *d);
 int vu_region_import(struct vu_dev *d, struct gpa gpa, uint64_t size, struct guest_shared **out);
 /* Page size of guest memory; 0 while there is none. Any thread. */
 uint64_t vu_page_size(struct vu_dev *d);
-/* When the frontend attached (CLOCK_MONOTONIC, ns); 0: none has. *ran: a pair has started since.
- * Any thread. */
-uint64_t vu_attached(struct vu_dev *d, bool *ran);
+/* When the frontend attached (CLOCK_MONOTONIC, ns); 0: none has. Adds ZV_DEV_RAN and ZV_DEV_BLOCKED
+ * to *flags. Any thread. */
+uint64_t vu_attached(struct vu_dev *d, uint32_t *flags);
 
 #endif

@@ -83,7 +83,8 @@ struct vu_dev {
 	struct vhost_ring evt;
 	struct vhost_call evt_call;
 	struct wake_limit wakes;   /* of calls on all rings */
-	uint64_t uncalled;	   /* call descriptors are refused until then: one has blocked */
+	uint64_t uncalled;	   /* call descriptors are refused until then: one has blocked.
+				      Written by the control thread, atomic */
 	int backend_fd;		   /* from SET_BACKEND_REQ_FD; -1: none */
 	struct guest_iommu *iommu; /* with VIRTIO_F_ACCESS_PLATFORM */
 	enum vu_shmem_state shmem;

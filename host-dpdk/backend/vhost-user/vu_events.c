@@ -31,7 +31,7 @@ static bool some_block(const struct vu_dev *d)
 static bool may_call(struct vu_dev *d, int fd)
 {
 	if (some_block(d))
-		d->uncalled = now_ns() + VU_UNCALLED_NS;
+		__atomic_store_n(&d->uncalled, now_ns() + VU_UNCALLED_NS, __ATOMIC_RELAXED);
 	return fd < 0 || now_ns() >= d->uncalled;
 }
 
