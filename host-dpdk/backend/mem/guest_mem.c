@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define PIECE ((size_t)64 << 20) /* bytes of address space */
+
 /*
  * The page size of a file: hugetlbfs reports it as its block size, and a mapping of such a file
  * must start at a multiple of it. Other file systems report what they like.
@@ -66,6 +68,18 @@ static void *space_map(int fd, uint64_t start, uint64_t len)
 static void space_unmap(void *addr, size_t len)
 {
 	(void)munmap(addr, len);
+	guest_mem_space_give(len);
+}
+
+/* The same, so that others who need mmap_lock get it between the pieces. Pages may be larger than a
+ * piece. */
+static void space_unmap_pieces(uint8_t *addr, size_t len)
+{
+	size_t at = 0;
+
+	while (len - at > PIECE && munmap(addr + at, PIECE) == 0)
+		at += PIECE;
+	(void)munmap(addr + at, len - at);
 	guest_mem_space_give(len);
 }
 
@@ -124,7 +138,7 @@ int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, un
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
-	m->refs = 1;
+	m->refs = m->holders = 1;
 	for (unsigned i = 0; i < n; i++) {
 		ret = map_region(m, i, &src[i]);
 		if (ret < 0) {
@@ -143,15 +157,51 @@ struct guest_mem *guest_mem_get(struct guest_mem *m)
 	return m;
 }
 
-void guest_mem_put(struct guest_mem *m)
+static bool last_use(struct guest_mem *m)
 {
-	if (!m || __atomic_sub_fetch(&m->refs, 1, __ATOMIC_ACQ_REL) != 0)
-		return;
+	return __atomic_sub_fetch(&m->refs, 1, __ATOMIC_ACQ_REL) == 0;
+}
+
+void guest_mem_forget(struct guest_mem *m)
+{
+	if (__atomic_sub_fetch(&m->holders, 1, __ATOMIC_ACQ_REL) == 0)
+		free(m);
+}
+
+/* The map, which nobody uses any more, is a holder too. */
+static void unmap(struct guest_mem *m, bool pieces)
+{
 	for (uint32_t i = 0; i < m->nregions; i++) {
 		sigbus_unwatch(m->map[i].watch);
-		space_unmap(m->map[i].addr, m->map[i].len);
+		if (pieces)
+			space_unmap_pieces(m->map[i].addr, m->map[i].len);
+		else
+			space_unmap(m->map[i].addr, m->map[i].len);
 	}
-	free(m);
+	__atomic_store_n(&m->unmapped, 1, __ATOMIC_RELEASE);
+	guest_mem_forget(m);
+}
+
+void guest_mem_put(struct guest_mem *m)
+{
+	if (m && last_use(m))
+		unmap(m, false);
+}
+
+bool guest_mem_leave(struct guest_mem *m)
+{
+	__atomic_add_fetch(&m->holders, 1, __ATOMIC_RELAXED);
+	return last_use(m);
+}
+
+void guest_mem_unmap(struct guest_mem *m)
+{
+	unmap(m, true);
+}
+
+bool guest_mem_unmapped(const struct guest_mem *m)
+{
+	return __atomic_load_n(&m->unmapped, __ATOMIC_ACQUIRE);
 }
 
 /* ---- revocation ---- */

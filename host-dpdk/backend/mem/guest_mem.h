@@ -64,9 +64,12 @@ struct guest_region {
 
 struct guest_mem {
 	struct guest_region r[GUEST_MEM_REGIONS];
-	uint32_t nregions; /* >= 1 */
-	uint32_t refs;
-	uint64_t page_size; /* smallest of the regions */
+	uint32_t nregions;	/* >= 1 */
+	uint32_t refs;		/* users of the map */
+	uint32_t holders;	/* of the structure: the map, and those that have left it */
+	uint32_t unmapped;	/* atomic */
+	struct guest_mem *next; /* of those that wait in an unmapper */
+	uint64_t page_size;	/* smallest of the regions */
 	uint32_t fault; /* 1: a file was truncated and replaced by zeroes (api/sigbus.h); atomic */
 	struct {
 		void *addr;
@@ -103,8 +106,18 @@ void guest_mem_space_give(uint64_t len);
 uint32_t guest_mem_maps(void);
 
 struct guest_mem *guest_mem_get(struct guest_mem *m);
-/* Drops a reference; unmaps with the last. NULL is allowed. */
+/* Drops a reference; unmaps with the last, which may take long. NULL is allowed. */
 void guest_mem_put(struct guest_mem *m);
+/*
+ * Drops a reference to the map, but not to *m: the caller waits for guest_mem_unmapped() or not,
+ * and then calls guest_mem_forget(). True: it was the last, and somebody must call
+ * guest_mem_unmap(). Does not wait.
+ */
+bool guest_mem_leave(struct guest_mem *m);
+/* Unmaps in pieces, so that mmap_lock is never held for long. */
+void guest_mem_unmap(struct guest_mem *m);
+bool guest_mem_unmapped(const struct guest_mem *m);
+void guest_mem_forget(struct guest_mem *m);
 
 /*
  * Revocation, once for each map: begin; keep for each buffer that is out; end; catch_up for the

@@ -32,19 +32,45 @@ void vhost_epoch_retire(struct vhost_pair *q)
 	q->ep = NULL;
 }
 
+void vhost_epoch_free(struct vhost_epoch *ep)
+{
+	if (ep->left)
+		guest_mem_forget(ep->mem);
+	else
+		guest_mem_put(ep->mem);
+	free(ep);
+}
+
+/* The last token is back, but the unmapper has not unmapped the memory yet. */
+static bool still_mapped(const struct vhost_epoch *ep)
+{
+	return ep->left && !guest_mem_unmapped(ep->mem);
+}
+
 void vhost_epochs_sweep(struct vhost_pair *q)
 {
 	for (struct vhost_epoch **p = &q->retired; *p;) {
 		struct vhost_epoch *ep = *p;
 
-		if (ep->out) {
+		if (ep->out || still_mapped(ep)) {
 			p = &ep->next;
 			continue;
 		}
 		*p = ep->next;
-		guest_mem_put(ep->mem);
-		free(ep);
+		vhost_epoch_free(ep);
 	}
+}
+
+void vhost_epochs_leave(struct vhost_pair *q)
+{
+	for (struct vhost_epoch *ep = q->retired; ep && q->unmapper; ep = ep->next) {
+		if (ep->out || ep->left)
+			continue;
+		ep->left = true;
+		if (guest_mem_leave(ep->mem))
+			unmapper_add(q->unmapper, ep->mem);
+	}
+	vhost_epochs_sweep(q);
 }
 
 /* What retired epochs keep. */
@@ -76,7 +102,7 @@ bool vhost_epochs_fit(const struct vhost_pair *q, unsigned max, const struct gue
 	struct kept k = {0};
 
 	for (const struct vhost_epoch *ep = q->retired; ep; ep = ep->next)
-		if (ep->out)
+		if (ep->out || still_mapped(ep))
 			keep(&k, ep->mem);
 	if (current_has_loans(q))
 		keep(&k, q->ep->mem);
@@ -91,7 +117,7 @@ bool vhost_chain_stale(struct vhost_pair *q, struct vhost_chain *c)
 	bool alive = vhost_chain_ours(q, c);
 
 	if (--ep->out == 0)
-		vhost_epochs_sweep(q);
+		vhost_epochs_leave(q);
 	c->ep = NULL;
 	return alive;
 }

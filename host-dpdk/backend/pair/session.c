@@ -37,14 +37,14 @@ static void clock_on(struct vhost_pair *q)
 	q->tq.paused_at = 0;
 }
 
-/* The session is over for the socket layer; no epoch is current. */
+/* The session is over for the socket layer; no epoch is current. The caller frees those that have
+ * ended. */
 static void over(struct vhost_pair *q)
 {
 	vhost_pair_deferred_drop(q);
 	shm_store32(&q->tq.up, 0);
 	q->tq.session++;
 	clock_on(q);
-	vhost_epochs_sweep(q);
 }
 
 void vhost_pair_break(struct vhost_pair *q, const struct vhost_ring *r)
@@ -56,6 +56,7 @@ void vhost_pair_break(struct vhost_pair *q, const struct vhost_ring *r)
 	drop_stacks(q);
 	vhost_epoch_retire(q);
 	over(q);
+	vhost_epochs_leave(q);
 	zv_log_limited(&q->tq.log, ZV_LOG_ERR,
 		       "%s: queue %u: the guest's %s ring is broken: %s; it is down until the "
 		       "driver restarts it",
@@ -258,6 +259,7 @@ void vhost_pair_idle(struct vhost_pair *q)
 	if (!q->watched || !q->tq.up || !watch_due(q) || rings_sum(q) == q->watch_sum)
 		return;
 	over(q);
+	vhost_epochs_leave(q);
 	zv_log_limited(&q->tq.log, ZV_LOG_INFO,
 		       "%s: queue %u: the guest's driver no longer uses the rings that were "
 		       "stopped: connections are reset",

@@ -83,9 +83,10 @@ void vhost_pair_fini(struct vhost_pair *q)
 		struct vhost_epoch *ep = q->retired;
 
 		q->retired = ep->next;
-		guest_mem_put(ep->mem);
-		free(ep);
+		vhost_epoch_free(ep);
 	}
+	unmapper_put(q->unmapper);
+	q->unmapper = NULL;
 	vhost_pair_saved_fini(q);
 	vhost_ring_fini(&q->from_guest);
 	vhost_ring_fini(&q->to_guest);

@@ -40,8 +40,9 @@
  * session and one generation of guest memory; each chain points to the epoch in which it was taken.
  * While that epoch is the current one (the usual case: one comparison), giving the token back means
  * work on a ring. An epoch that has ended counts the tokens that are still out and drops its
- * reference to the memory with the last of them; no count is kept before that. The number of ended
- * epochs that a peer can make us keep is bounded: beyond VHOST_RETIRED, retired_max bytes of
+ * reference to the memory with the last of them; no count is kept before that. The owner gives that
+ * memory to q->unmapper, and until it is unmapped, the epoch is kept and counts. The number of
+ * ended epochs that a peer can make us keep is bounded: beyond VHOST_RETIRED, retired_max bytes of
  * address space, or maps_max mappings together with the current ones, the session ends or does not
  * start. That is found out before anything is changed, so a peer never has more than that.
  *
@@ -79,7 +80,7 @@
 #ifndef ZV_VHOST_PAIR_H
 #define ZV_VHOST_PAIR_H
 
-#include "mem/guest_mem.h"
+#include "mem/unmapper.h"
 #include "ring/vhost_ring.h"
 #include "transport.h"
 #include "vhost_call.h"
@@ -112,6 +113,7 @@ struct vhost_epoch {
 	uint32_t out;  /* retired epochs only: tokens still out */
 	bool revoked;  /* its memory is private now */
 	bool returned; /* its chains belong to the driver again */
+	bool left;     /* its memory is not used any more; the unmapper has it */
 };
 
 struct vhost_chain {
@@ -189,8 +191,9 @@ struct vhost_pair {
 	bool full;	      /* the last try to start or go on was refused for one of these */
 	uint32_t sweep_max;   /* limit of vhost_pair_sweep(); the caller may lower it */
 	struct wake_limit own_wakes;
-	struct fd_closer *closer; /* closes kick and call descriptors; NULL: close() */
-	int kickfd[2];		  /* dup'ed, in epfd; -1: none */
+	struct unmapper *unmapper; /* for the owner; a reference. NULL: it unmaps itself */
+	struct fd_closer *closer;  /* closes kick and call descriptors; NULL: close() */
+	int kickfd[2];		   /* dup'ed, in epfd; -1: none */
 	int epfd, wakefd;
 	int watchfd; /* timer during a pause; -1: none */
 	unsigned index;

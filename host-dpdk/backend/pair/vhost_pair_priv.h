@@ -56,12 +56,16 @@ int vhost_chain_pieces(struct vhost_pair *q, const struct vhost_chain *c,
 struct vhost_epoch *vhost_epoch_new(struct guest_mem *mem, uint32_t session);
 /* Ends the current epoch: from now on it counts its tokens and is kept in q->retired. */
 void vhost_epoch_retire(struct vhost_pair *q);
-/* Frees retired epochs without tokens. */
+void vhost_epoch_free(struct vhost_epoch *ep);
+/* Frees retired epochs without tokens; unmapping may take long. Control thread. */
 void vhost_epochs_sweep(struct vhost_pair *q);
+/* The same for the owner, which must not wait: q->unmapper unmaps. */
+void vhost_epochs_leave(struct vhost_pair *q);
 /*
- * True: @next may be mapped beside what loans keep, the current epoch included if it has any. That
- * are at most @max epochs, within retired_max bytes, and with @next within maps_max mappings; and
- * all pairs together leave mappings for others (map_limit.h).
+ * True: @next may be mapped beside what loans keep, the current epoch included if it has any, and
+ * what is not unmapped yet since they are back. That are at most @max epochs, within retired_max
+ * bytes, and with @next within maps_max mappings; and all pairs together leave mappings for others
+ * (map_limit.h).
  */
 bool vhost_epochs_fit(const struct vhost_pair *q, unsigned max, const struct guest_mem *next);
 /*

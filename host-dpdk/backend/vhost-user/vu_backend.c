@@ -21,6 +21,17 @@
 
 /* ---- what the sockets say ---- */
 
+/* One for all pairs. Without memory for it, owners unmap themselves until the next frontend
+ * comes. */
+static void get_unmapper(struct vu_dev *d)
+{
+	struct unmapper *u = d->nqueues && !d->queues[0]->unmapper ? unmapper_new() : NULL;
+
+	for (unsigned i = 0; i < d->nqueues && u; i++)
+		d->queues[i]->unmapper = unmapper_get(u);
+	unmapper_put(u);
+}
+
 static void on_attached(void *ctx)
 {
 	struct vu_dev *d = ctx;
@@ -34,6 +45,7 @@ static void on_attached(void *ctx)
 			 __ATOMIC_RELEASE);
 	for (unsigned i = 0; i < d->nqueues; i++)
 		d->queues[i]->closer = vu_server_closer(d->socket);
+	get_unmapper(d);
 }
 
 static int on_message(void *ctx, struct vu_exchange *x)

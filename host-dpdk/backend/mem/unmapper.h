@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Unmaps guest memory for threads that must not wait.
+ *
+ * munmap() takes as long as the peer likes: 55 ms for each GiB that was touched, and longer if
+ * others hold the locks of the file. The owner of a queue, which serves other guests too, gets the
+ * last token of a former memory table back, so it gives the map to an unmapper: a push on a list
+ * and sem_post(). There is one for each device, so none waits for another's. It has a thread only
+ * while there is something to unmap. An owner cannot make that thread, because pthread_create()
+ * waits for mmap_lock, so one thread of the process does, which otherwise sleeps. If none can be
+ * made (limit of the user or of the cgroup), it tries again until one can.
+ *
+ * A map that waits here counts like any other (guest_mem_maps(), vhost_epochs_fit()), which bounds
+ * what a peer can have here.
+ */
+#ifndef ZV_UNMAPPER_H
+#define ZV_UNMAPPER_H
+
+#include "guest_mem.h"
+
+struct unmapper;
+
+/* With one reference. NULL: no memory, or no thread. Its first call makes the thread of the
+ * process, with the caller's CPU affinity. */
+struct unmapper *unmapper_new(void);
+struct unmapper *unmapper_get(struct unmapper *u);
+/* Drops a reference. What is in it is still unmapped; nobody waits for that. NULL is allowed. */
+void unmapper_put(struct unmapper *u);
+/* Calls guest_mem_unmap(@m), soon. Any thread; does not wait. */
+void unmapper_add(struct unmapper *u, struct guest_mem *m);
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Former memory tables of a queue pair are unmapped by another thread than the owner's. */
+#include "dev_fix.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int __real_munmap(void *addr, size_t len);
+int __wrap_munmap(void *addr, size_t len);
+int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
+
+static __thread unsigned mine; /* calls of munmap() by this thread */
+static __thread bool tester;   /* this thread runs the tests */
+static void *stuck;	       /* munmap() of this address waits, in other threads; atomic */
+static bool is_stuck;	       /* ... as it does; atomic */
+static unsigned no_threads;    /* so many cannot be made; atomic */
+static size_t largest;	       /* bytes unmapped by one call of another thread; atomic */
+
+int __wrap_munmap(void *addr, size_t len)
+{
+	mine++;
+	while (!tester && __atomic_load_n(&stuck, __ATOMIC_ACQUIRE) == addr) {
+		__atomic_store_n(&is_stuck, true, __ATOMIC_RELEASE);
+		(void)usleep(1000);
+	}
+	if (len > __atomic_load_n(&largest, __ATOMIC_RELAXED))
+		__atomic_store_n(&largest, len, __ATOMIC_RELAXED);
+	return __real_munmap(addr, len);
+}
+
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg)
+{
+	unsigned n = __atomic_load_n(&no_threads, __ATOMIC_ACQUIRE);
+
+	if (n) {
+		__atomic_store_n(&no_threads, n - 1, __ATOMIC_RELEASE);
+		return EAGAIN;
+	}
+	return __real_pthread_create(t, a, run, arg);
+}
+
+static void hold(const struct guest_mem *m)
+{
+	__atomic_store_n(&is_stuck, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&stuck, m ? m->map[0].addr : NULL, __ATOMIC_RELEASE);
+}
+
+static void wait_until_stuck(void)
+{
+	for (int i = 0; i < 60000 && !__atomic_load_n(&is_stuck, __ATOMIC_ACQUIRE); i++)
+		(void)usleep(1000);
+	assert_true(__atomic_load_n(&is_stuck, __ATOMIC_ACQUIRE));
+}
+
+/* Until all peers together have @n maps; a minute at most. */
+static void wait_for_maps(uint32_t n)
+{
+	for (int i = 0; i < 60000 && guest_mem_maps() != n; i++)
+		(void)usleep(1000);
+	assert_int_equal(guest_mem_maps(), n);
+}
+
+static void wait_for(const struct guest_mem *m)
+{
+	for (int i = 0; i < 60000 && !guest_mem_unmapped(m); i++)
+		(void)usleep(1000);
+	assert_true(guest_mem_unmapped(m));
+}
+
+/* No token of an ended epoch is out: all of them are unmapped. */
+static void wait_for_retired(const struct fix *f)
+{
+	for (const struct vhost_epoch *ep = f->q->retired; ep; ep = ep->next)
+		wait_for(ep->mem);
+}
+
+static void give_unmapper(struct fix *f)
+{
+	f->q->unmapper = unmapper_new();
+	assert_non_null(f->q->unmapper);
+}
+
+static int change_table(struct fix *f)
+{
+	struct guest_mem *gm = own_map(f);
+	struct vhost_pair_setup s;
+	int ret;
+
+	fill_setup(f, &s, gm);
+	ret = vhost_pair_switch_mem(f->q, &s);
+	guest_mem_put(gm);
+	return ret;
+}
+
+static uint32_t lend(struct fix *f, uint16_t i)
+{
+	uint64_t off = put_packet(f, 8, 8);
+
+	drv_desc(&f->from, i, G_GPA + off, HDR + 8, 0, 0);
+	drv_offer(&f->from, i);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
+	return f->pkt[0].token;
+}
+
+/* The last token comes back. */
+static void the_owner_does_not_unmap(void **state)
+{
+	struct fix *f = *state;
+	const uint32_t before = guest_mem_maps();
+	uint32_t token;
+	unsigned calls;
+
+	give_unmapper(f);
+	token = lend(f, 0);
+	hold(f->q->ep->mem);
+	assert_int_equal(change_table(f), 0);
+	calls = mine;
+	f->tq->ops->rx_release(f->tq, token);
+	assert_int_equal(mine, calls);
+	assert_int_equal(guest_mem_maps(), before + 1);
+	hold(NULL);
+	wait_for_retired(f);
+	assert_int_equal(guest_mem_maps(), before);
+	assert_int_equal(change_table(f), 0); /* the control thread frees the rest */
+	assert_null(f->q->retired);
+	assert_int_equal(f->tq->up, 1);
+}
+
+/* The guest breaks a ring: the memory of the session goes at once. */
+static void nor_when_a_ring_breaks(void **state)
+{
+	struct fix *f = *state;
+	const uint32_t before = guest_mem_maps();
+	unsigned calls;
+
+	give_unmapper(f);
+	hold(f->q->ep->mem);
+	calls = mine;
+	vhost_pair_break(f->q, &f->q->from_guest);
+	assert_int_equal(mine, calls);
+	assert_int_equal(guest_mem_maps(), before);
+	hold(NULL);
+	wait_for_retired(f);
+	assert_int_equal(guest_mem_maps(), before - 1);
+	fresh(f, N);
+	assert_null(f->q->retired);
+}
+
+/* What waits counts, so a peer cannot be faster than its unmapper. */
+static void what_waits_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	const uint32_t before = guest_mem_maps();
+	struct vhost_pair_bases b;
+	uint32_t token;
+	uint16_t n = 0;
+	int ret = 0;
+
+	give_unmapper(f);
+	hold(f->q->ep->mem);
+	f->q->maps_max = 4;
+	for (; ret == 0 && n < 8; n++) {
+		token = lend(f, n);
+		ret = change_table(f);
+		f->tq->ops->rx_release(f->tq, token);
+		wait_until_stuck(); /* the next ones wait for this one */
+	}
+	assert_int_equal(ret, -EBUSY);
+	assert_int_equal(n, 4);
+	assert_int_equal(f->tq->stats.loan_limit, 1);
+	assert_true(vhost_pair_stop(f->q, &b));
+	hold(NULL);
+	wait_for_retired(f);
+	assert_int_equal(guest_mem_maps(), before - 1);
+	fresh(f, N);
+	assert_int_equal(f->tq->up, 1);
+}
+
+/* The pair ends before its memory is unmapped. */
+static void a_pair_ends_meanwhile(void **state)
+{
+	struct fix *f = *state;
+	const uint32_t before = guest_mem_maps();
+	struct vhost_pair_bases b;
+	uint32_t token;
+
+	give_unmapper(f);
+	token = lend(f, 0);
+	hold(f->q->ep->mem);
+	assert_int_equal(change_table(f), 0);
+	f->tq->ops->rx_release(f->tq, token);
+	assert_non_null(f->q->retired);
+	(void)vhost_pair_stop(f->q, &b);
+	vhost_pair_fini(f->q);
+	assert_int_equal(guest_mem_maps(), before);
+	hold(NULL);
+	wait_for_maps(before - 1);
+	assert_int_equal(vhost_pair_init(f->q, 0, "test"), 0);
+	fresh(f, N);
+}
+
+static struct guest_mem *left(const struct guest_mem_src *src)
+{
+	struct guest_mem *m;
+
+	assert_int_equal(guest_mem_import(&m, src, 1), 0);
+	assert_true(guest_mem_leave(m));
+	return m;
+}
+
+/* One device does not wait for another's, and threads that cannot be made are tried again. */
+static void devices_do_not_wait_for_each_other(void **state)
+{
+	struct fix *f = *state;
+	const struct guest_mem_src src = guest_src(&f->g);
+	const uint32_t before = guest_mem_maps();
+	struct unmapper *a = unmapper_new(), *b = unmapper_new();
+	struct guest_mem *ma = left(&src), *mb = left(&src);
+
+	assert_non_null(a);
+	assert_non_null(b);
+	hold(ma);
+	unmapper_add(a, ma);
+	unmapper_put(a);
+	__atomic_store_n(&no_threads, 3, __ATOMIC_RELEASE);
+	unmapper_add(b, mb);
+	unmapper_put(b);
+	wait_for(mb);
+	assert_int_equal(guest_mem_maps(), before + 1);
+	assert_false(guest_mem_unmapped(ma));
+	guest_mem_forget(mb);
+	guest_mem_forget(ma);
+	hold(NULL);
+	wait_for_maps(before);
+}
+
+/* A large map goes in pieces, all of it. */
+static void pieces(void **state)
+{
+	struct fix *f = *state;
+	struct guest_mem_src src = guest_src(&f->g);
+	const uint32_t before = guest_mem_maps();
+	struct unmapper *u = unmapper_new();
+	struct guest_mem *m;
+	uint8_t *at;
+
+	src.fd = memfd_create("large", MFD_CLOEXEC);
+	src.offset = 0;
+	src.size = (200u << 20) + 4096;
+	assert_int_equal(ftruncate(src.fd, (off_t)src.size), 0);
+	m = left(&src);
+	at = m->map[0].addr;
+	__atomic_store_n(&largest, 0, __ATOMIC_RELAXED);
+	hold(m);
+	unmapper_add(u, m);
+	assert_int_equal(msync(at + src.size - 4096, 4096, MS_ASYNC), 0);
+	hold(NULL);
+	wait_for_maps(before);
+	assert_int_equal(msync(at + src.size - 4096, 4096, MS_ASYNC), -1);
+	assert_int_equal(__atomic_load_n(&largest, __ATOMIC_RELAXED), 64u << 20);
+	guest_mem_forget(m);
+	unmapper_put(u);
+	assert_int_equal(close(src.fd), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(the_owner_does_not_unmap),
+		T(nor_when_a_ring_breaks),
+		T(what_waits_is_bounded),
+		T(a_pair_ends_meanwhile),
+		T(devices_do_not_wait_for_each_other),
+		T(pieces),
+	};
+
+	tester = true;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
