@@ -137,6 +137,9 @@ struct transport_queue {
 	/* [C] 1: the session began with a driver that was running already and may hold connections
 	 * of former sessions. */
 	uint32_t inherited;
+	/* The owner's. 1: the last rx_burst has ended before @max packets, and not because there
+	 * was no other. */
+	uint32_t rx_more;
 	/*
 	 * Counts how often memory behind received buffers, of any queue, was replaced by zeros. A
 	 * signal handler of any thread increments it before the zeros can be read. rx_intact()

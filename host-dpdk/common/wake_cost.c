@@ -28,16 +28,24 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static bool used_up(uint64_t refilled, uint64_t now)
+/* One @part of the limit, or more, is used. */
+static bool used(uint64_t refilled, uint64_t now, unsigned part)
 {
-	return refilled > now && refilled - now >= (uint64_t)WAKE_LIMIT_NS * WAKE_LIMIT_PART;
+	return refilled > now && refilled - now >= (uint64_t)WAKE_LIMIT_NS * WAKE_LIMIT_PART / part;
 }
 
 bool wake_limit_over(const struct wake_limit *l)
 {
 	uint64_t refilled = __atomic_load_n(&l->refilled, __ATOMIC_RELAXED);
 
-	return refilled && used_up(refilled, now_ns());
+	return refilled && used(refilled, now_ns(), 1);
+}
+
+bool wake_limit_used(const struct wake_limit *l)
+{
+	uint64_t refilled = __atomic_load_n(&l->refilled, __ATOMIC_RELAXED);
+
+	return refilled && used(refilled, now_ns(), 4);
 }
 
 static bool charge(struct wake_limit *l, uint64_t ns)
@@ -50,7 +58,7 @@ static bool charge(struct wake_limit *l, uint64_t ns)
 		is = (was > now ? was : now) + ns * WAKE_LIMIT_PART;
 	while (!__atomic_compare_exchange_n(&l->refilled, &was, is, true, __ATOMIC_RELAXED,
 					    __ATOMIC_RELAXED));
-	return used_up(is, now);
+	return used(is, now, 1);
 }
 
 /* What was slow and free takes WAKE_FREE_PART times as long before the next. */

@@ -89,6 +89,8 @@ static inline struct wake_start wake_cost_begin(const struct wake_cost *c,
 bool wake_cost_note(struct wake_cost *c, struct wake_limit *l, uint64_t took, bool cpu);
 /* Is it used up now? */
 bool wake_limit_over(const struct wake_limit *l);
+/* Is a quarter of it used now? A single write of WAKE_ONE_NS uses more. */
+bool wake_limit_used(const struct wake_limit *l);
 
 /* After a write. True: it was slow, and the limit is used up. */
 static inline bool wake_cost_end(struct wake_cost *c, struct wake_limit *l, struct wake_start start)

@@ -114,6 +114,8 @@ static const char *no_place(struct daemon *d, const struct app *a, int *err)
 		return "this user may not attach: application_users and application_groups in "
 		       "zvsockd's configuration name those who may";
 	*err = -EBUSY;
+	if (!app_is_privileged(a))
+		end_gone(d, a); /* what they leave counts */
 	if (apps_closing(as, a->cred.uid) >= APPS_CLOSING_FULL)
 		return "this user has sent too many descriptors that take long to close: end the "
 		       "programs that have made them";
@@ -122,11 +124,8 @@ static const char *no_place(struct daemon *d, const struct app *a, int *err)
 		       "to, less than a minute ago";
 	if (app_is_privileged(a) || has_share(as, a))
 		return NULL;
-	end_gone(d, a);
-	if (!has_share(as, a))
-		return "this user has its share of the places for applications, half of what "
-		       "others leave: end some";
-	return NULL;
+	return "this user has its share of the places for applications, half of what others leave: "
+	       "end some";
 }
 
 bool app_admitted(struct daemon *d, struct app *a)

@@ -71,12 +71,13 @@ static void make_heap(struct guest_testbed *w, struct gen *g)
 	struct guest_mem *gm = calloc(1, sizeof(*gm));
 
 	FZ_CHECK(gm != NULL);
-	gm->refs = 1;
+	gm->refs = gm->holders = 1;
 	gm->nregions = REGIONS;
 	gm->page_size = 4096;
 	for (unsigned r = 0; r < REGIONS; r++) {
 		g->heap[r] = calloc(1, w->size[r]);
 		FZ_CHECK(g->heap[r] != NULL);
+		FZ_CHECK(guest_mem_space_take(0)); /* given back with the others */
 		if (w->view[r])
 			memcpy(g->heap[r], w->view[r], w->size[r]);
 		w->view[r] = g->heap[r];

@@ -137,7 +137,7 @@ static bool clock_due(struct zv_queue *q, int got)
 {
 	if (q->clock.tick++ % POLLS_PER_CLOCK)
 		return false;
-	if (got == ZV_BURST && q->clock.behind < POLLS_BEHIND) {
+	if ((got == ZV_BURST || q->tq->rx_more) && q->clock.behind < POLLS_BEHIND) {
 		q->clock.behind++;
 		q->clock.tick = 0;
 		return false;

@@ -65,15 +65,9 @@ static void *space_map(int fd, uint64_t start, uint64_t len)
 	return addr;
 }
 
-static void space_unmap(void *addr, size_t len)
-{
-	(void)munmap(addr, len);
-	guest_mem_space_give(len);
-}
-
-/* The same, so that others who need mmap_lock get it between the pieces. Pages may be larger than a
+/* In pieces, so that others who need mmap_lock get it between them. Pages may be larger than a
  * piece. */
-static void space_unmap_pieces(uint8_t *addr, size_t len)
+static void space_unmap(uint8_t *addr, size_t len)
 {
 	size_t at = 0;
 
@@ -169,14 +163,11 @@ void guest_mem_forget(struct guest_mem *m)
 }
 
 /* The map, which nobody uses any more, is a holder too. */
-static void unmap(struct guest_mem *m, bool pieces)
+static void unmap(struct guest_mem *m)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
 		sigbus_unwatch(m->map[i].watch);
-		if (pieces)
-			space_unmap_pieces(m->map[i].addr, m->map[i].len);
-		else
-			space_unmap(m->map[i].addr, m->map[i].len);
+		space_unmap(m->map[i].addr, m->map[i].len);
 	}
 	__atomic_store_n(&m->unmapped, 1, __ATOMIC_RELEASE);
 	guest_mem_forget(m);
@@ -185,7 +176,7 @@ static void unmap(struct guest_mem *m, bool pieces)
 void guest_mem_put(struct guest_mem *m)
 {
 	if (m && last_use(m))
-		unmap(m, false);
+		unmap(m);
 }
 
 bool guest_mem_leave(struct guest_mem *m)
@@ -196,7 +187,7 @@ bool guest_mem_leave(struct guest_mem *m)
 
 void guest_mem_unmap(struct guest_mem *m)
 {
-	unmap(m, true);
+	unmap(m);
 }
 
 bool guest_mem_unmapped(const struct guest_mem *m)

@@ -44,11 +44,13 @@ void vhost_epoch_free(struct vhost_epoch *ep)
 /* The last token is back, but the unmapper has not unmapped the memory yet. */
 static bool still_mapped(const struct vhost_epoch *ep)
 {
-	return ep->left && !guest_mem_unmapped(ep->mem);
+	return ep->left && !ep->shared && !guest_mem_unmapped(ep->mem);
 }
 
-void vhost_epochs_sweep(struct vhost_pair *q)
+struct vhost_epoch *vhost_epochs_ended(struct vhost_pair *q)
 {
+	struct vhost_epoch *ended = NULL;
+
 	for (struct vhost_epoch **p = &q->retired; *p;) {
 		struct vhost_epoch *ep = *p;
 
@@ -57,20 +59,35 @@ void vhost_epochs_sweep(struct vhost_pair *q)
 			continue;
 		}
 		*p = ep->next;
+		ep->next = ended;
+		ended = ep;
+	}
+	return ended;
+}
+
+void vhost_epochs_free(struct vhost_epoch *ep)
+{
+	while (ep) {
+		struct vhost_epoch *next = ep->next;
+
 		vhost_epoch_free(ep);
+		ep = next;
 	}
 }
 
 void vhost_epochs_leave(struct vhost_pair *q)
 {
-	for (struct vhost_epoch *ep = q->retired; ep && q->unmapper; ep = ep->next) {
+	struct unmapper *u = __atomic_load_n(&q->unmapper, __ATOMIC_ACQUIRE);
+
+	for (struct vhost_epoch *ep = q->retired; ep && u; ep = ep->next) {
 		if (ep->out || ep->left)
 			continue;
 		ep->left = true;
-		if (guest_mem_leave(ep->mem))
-			unmapper_add(q->unmapper, ep->mem);
+		ep->shared = !guest_mem_leave(ep->mem);
+		if (!ep->shared)
+			unmapper_add(u, ep->mem);
 	}
-	vhost_epochs_sweep(q);
+	vhost_epochs_free(vhost_epochs_ended(q));
 }
 
 /* What retired epochs keep. */

@@ -232,7 +232,7 @@ VHOST_INLINE int rx_burst(struct vhost_pair *q, struct rx_pkt *pkts, unsigned ma
 	uint32_t n, used = 0, bytes = 0;
 	int got = 0;
 
-	q->taken = q->to_guest.walked = r->walked = 0;
+	q->taken = q->to_guest.walked = r->walked = q->tq.rx_more = 0;
 	if (unlikely(!q->ep)) {
 		vhost_pair_idle(q);
 		return 0;
@@ -262,8 +262,10 @@ VHOST_INLINE int rx_burst(struct vhost_pair *q, struct rx_pkt *pkts, unsigned ma
 		if (unlikely(ret < 0))
 			break;
 		v->take(r);
-		if (unlikely(r->walked >= q->work))
-			n = i + 1; /* enough for one burst */
+		if (unlikely(r->walked >= q->work)) { /* enough for one burst */
+			n = i + 1;
+			q->tq.rx_more = 1;
+		}
 		if (unlikely(ret == 0)) {
 			stats_add(&q->tq.stats.rx_bad_hdr, 1);
 			v->put(r, pk[i].id, 0);
@@ -272,8 +274,10 @@ VHOST_INLINE int rx_burst(struct vhost_pair *q, struct rx_pkt *pkts, unsigned ma
 		}
 		got++;
 		if (p->nseg) {
-			if (unlikely(p->hdr.len >= VHOST_BURST_BYTES - bytes))
+			if (unlikely(p->hdr.len >= VHOST_BURST_BYTES - bytes)) {
 				n = i + 1;
+				q->tq.rx_more = 1;
+			}
 			bytes += p->hdr.len;
 			lend(q, p, pk[i].id);
 		} else {

@@ -268,6 +268,7 @@ void vhost_pair_idle(struct vhost_pair *q)
 
 bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhost_pair_bases *b)
 {
+	struct vhost_epoch *ended;
 	bool good;
 
 	if (!q->loaded || q->paused)
@@ -281,7 +282,7 @@ bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhos
 	vhost_epoch_retire(q);
 	good = vhost_pair_revoke(q, &q->from_guest, rings) && good;
 	return_in_flight(q);
-	vhost_epochs_sweep(q);
+	ended = vhost_epochs_ended(q);
 	if (good && check_kept(q, VHOST_RETIRED, rings) < 0) { /* which the pause keeps too */
 		good = false;
 		zv_log_limited(&q->tq.log, ZV_LOG_ERR,
@@ -298,6 +299,7 @@ bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhos
 	q->paused = true;
 	get_bases(q, b);
 	quiesce_resume(&q->tq.qs);
+	vhost_epochs_free(ended);
 	vhost_pair_wake(q);
 	return true;
 }
@@ -315,6 +317,7 @@ static void run_out(struct vhost_pair *q)
 
 bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b)
 {
+	struct vhost_epoch *ended;
 	bool ran;
 
 	if (!q->loaded)
@@ -330,11 +333,12 @@ bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b)
 		return_in_flight(q);
 	if (q->tq.up)
 		over(q);
-	vhost_epochs_sweep(q);
+	ended = vhost_epochs_ended(q);
 	unwatch(q);
 	q->loaded = q->paused = false;
 	get_bases(q, b);
 	quiesce_resume(&q->tq.qs);
+	vhost_epochs_free(ended);
 	vhost_pair_wake(q);
 	return true;
 }
@@ -426,13 +430,12 @@ static int epoch_change(struct vhost_pair *q, struct vhost_epoch *ep)
 			ret = -EBUSY;
 		}
 	}
-	vhost_epochs_sweep(q);
 	return ret;
 }
 
 int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s)
 {
-	struct vhost_epoch *ep = NULL;
+	struct vhost_epoch *ep = NULL, *ended;
 	struct vhost_ring from, to, old;
 	int ret = 0;
 
@@ -457,7 +460,9 @@ int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s
 		ret = epoch_change(q, ep);
 	if (!q->ep || ret == -EBUSY) /* no session goes on with what is out */
 		(void)vhost_pair_revoke(q, &old, NULL);
+	ended = vhost_epochs_ended(q);
 	quiesce_resume(&q->tq.qs);
+	vhost_epochs_free(ended);
 	vhost_pair_wake(q);
 	return ret;
 }

@@ -119,8 +119,8 @@ int vhost_pair_set_call(struct vhost_pair *q, enum vhost_direction ring, int fd)
 	former = q->call[ring]; /* the owner writes what its calls cost */
 	q->call[ring] = own;
 	/* Repeats the notification for what was published while there was no call descriptor. */
-	if (q->loaded)
-		(void)vhost_call_send(&q->call[ring]);
+	if (q->loaded && !vhost_call_send(&q->call[ring]) && vhost_call_blocks(&q->call[ring]))
+		__atomic_store_n(&q->blocked, true, __ATOMIC_RELAXED);
 	quiesce_resume(&q->tq.qs);
 	drop(q, vhost_call_end(&former));
 	return ret;

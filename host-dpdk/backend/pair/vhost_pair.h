@@ -113,7 +113,8 @@ struct vhost_epoch {
 	uint32_t out;  /* retired epochs only: tokens still out */
 	bool revoked;  /* its memory is private now */
 	bool returned; /* its chains belong to the driver again */
-	bool left;     /* its memory is not used any more; the unmapper has it */
+	bool left;     /* its memory is not used any more; the unmapper has it ... */
+	bool shared;   /* ... not, because others use it */
 };
 
 struct vhost_chain {

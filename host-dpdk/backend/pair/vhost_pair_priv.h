@@ -57,9 +57,11 @@ struct vhost_epoch *vhost_epoch_new(struct guest_mem *mem, uint32_t session);
 /* Ends the current epoch: from now on it counts its tokens and is kept in q->retired. */
 void vhost_epoch_retire(struct vhost_pair *q);
 void vhost_epoch_free(struct vhost_epoch *ep);
-/* Frees retired epochs without tokens; unmapping may take long. Control thread. */
-void vhost_epochs_sweep(struct vhost_pair *q);
-/* The same for the owner, which must not wait: q->unmapper unmaps. */
+/* Takes retired epochs without tokens out of q->retired. */
+struct vhost_epoch *vhost_epochs_ended(struct vhost_pair *q);
+/* Frees them. Unmapping may take long: control thread, and not while it has stopped the owner. */
+void vhost_epochs_free(struct vhost_epoch *ended);
+/* Both for the owner, which must not wait: q->unmapper unmaps. */
 void vhost_epochs_leave(struct vhost_pair *q);
 /*
  * True: @next may be mapped beside what loans keep, the current epoch included if it has any, and

@@ -28,7 +28,7 @@ static void get_unmapper(struct vu_dev *d)
 	struct unmapper *u = d->nqueues && !d->queues[0]->unmapper ? unmapper_new() : NULL;
 
 	for (unsigned i = 0; i < d->nqueues && u; i++)
-		d->queues[i]->unmapper = unmapper_get(u);
+		__atomic_store_n(&d->queues[i]->unmapper, unmapper_get(u), __ATOMIC_RELEASE);
 	unmapper_put(u);
 }
 
@@ -228,7 +228,8 @@ uint64_t vu_page_size(struct vu_dev *d)
 uint64_t vu_attached(struct vu_dev *d, uint32_t *flags)
 {
 	uint64_t ns = __atomic_load_n(&d->attached_ns, __ATOMIC_ACQUIRE);
-	bool blocked = __atomic_load_n(&d->uncalled, __ATOMIC_RELAXED);
+	bool blocked =
+		__atomic_load_n(&d->uncalled, __ATOMIC_RELAXED) || wake_limit_used(&d->wakes);
 
 	for (unsigned i = 0; i < d->nqueues; i++)
 		blocked |= __atomic_load_n(&d->queues[i]->blocked, __ATOMIC_RELAXED);

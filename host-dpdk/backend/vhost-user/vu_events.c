@@ -23,6 +23,12 @@ static bool some_block(const struct vu_dev *d)
 	return some;
 }
 
+void vu_note_blocked(struct vu_dev *d)
+{
+	if (some_block(d))
+		__atomic_store_n(&d->uncalled, now_ns() + VU_UNCALLED_NS, __ATOMIC_RELAXED);
+}
+
 /*
  * May @fd be called on? Whoever has made calls block or slow would do it again with the next
  * descriptor, and each time hold up all guests of the thread until it is seen. To be asked before a
@@ -30,8 +36,7 @@ static bool some_block(const struct vu_dev *d)
  */
 static bool may_call(struct vu_dev *d, int fd)
 {
-	if (some_block(d))
-		__atomic_store_n(&d->uncalled, now_ns() + VU_UNCALLED_NS, __ATOMIC_RELAXED);
+	vu_note_blocked(d);
 	return fd < 0 || now_ns() >= d->uncalled;
 }
 

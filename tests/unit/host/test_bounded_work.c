@@ -82,9 +82,11 @@ static void payload_of_a_burst_is_bounded(void **state)
 		for (int i = 0; i < got; i++)
 			bytes += f->pkt[i].hdr.len;
 		assert_in_range(bytes, LEN, VHOST_BURST_BYTES);
+		assert_int_equal(f->tq->rx_more, 1); /* as far as it knows */
 		all += got;
 	}
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->rx_more, 0);
 	assert_int_equal(f->q->from_guest.broken, 0);
 }
 

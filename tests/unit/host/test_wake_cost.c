@@ -65,6 +65,19 @@ static void what_is_not_charged_is_little(void **state)
 	}
 }
 
+/* One that leaves after a single slow call, before the limit is used up, is known by it. */
+static void a_single_slow_call_is_seen(void **state)
+{
+	struct wake_limit limit = {0};
+	struct wake_cost c = {0};
+
+	(void)state;
+	assert_false(wake_limit_used(&limit));
+	assert_false(wake_cost_note(&c, &limit, SLOWEST_NS, true));
+	assert_false(wake_limit_over(&limit));
+	assert_true(wake_limit_used(&limit));
+}
+
 /* While CPU time is measured, what only the clock has seen is not charged, however often: the
  * thread had lost its CPU. */
 static void a_machine_without_time_costs_no_guest_its_calls(void **state)
@@ -100,6 +113,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_slow_call_among_fast_ones_is_not_charged),
 		cmocka_unit_test(what_is_not_charged_is_little),
+		cmocka_unit_test(a_single_slow_call_is_seen),
 		cmocka_unit_test(a_machine_without_time_costs_no_guest_its_calls),
 		cmocka_unit_test(the_first_call_on_a_descriptor_is_charged),
 	};

@@ -134,7 +134,7 @@ struct av_mover {
 #define AV_PEER_SENDERS 16u
 
 /* What of a user may have gone, which is looked at when a limit of his is reached. */
-enum av_check { AV_CHECK_PROGRAMS, AV_CHECK_CALLS, AV_CHECKS };
+enum av_check { AV_CHECK_PROGRAMS, AV_CHECK_CALLS, AV_CHECK_PORTS, AV_CHECKS };
 #define AV_CHECK_AT_ONCE 64u /* sockets in one poll(2) */
 
 /* A user whose programs have something here. [H] */

@@ -128,6 +128,8 @@ void av_ports_check(struct av_space *s, struct av_user *u, const struct av_ask *
 	unsigned n = u->ports < SWEPT_OF_USER ? u->ports : SWEPT_OF_USER;
 	struct av_port *p;
 
+	if (!av_may_check(s, u, AV_CHECK_PORTS))
+		return;
 	while (n-- && (p = TAILQ_FIRST(&u->bound))) {
 		TAILQ_REMOVE(&u->bound, p, own);
 		TAILQ_INSERT_TAIL(&u->bound, p, own);

@@ -40,6 +40,16 @@ struct unix_target {
 
 static void looked(void *arg, int err);
 
+/* Others may have set it. */
+static void look_until(struct unix_guest *u, uint64_t until)
+{
+	uint64_t was = __atomic_load_n(&u->look_ns, __ATOMIC_RELAXED);
+
+	while (was < until && !__atomic_compare_exchange_n(&u->look_ns, &was, until, true,
+							   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
 /* On this lcore, if the name is in the kernel's cache. Even then somebody may have made the kernel
  * wait, for the journal of a disk: then the guest's other thread connects for some time, so that
  * lcores wait in at most 1 % of the time. */
@@ -60,7 +70,7 @@ static int connect_here(const struct unix_target *t, struct unix_guest *u, const
 	cpu_stock_took(stock, &limit, cpu_ns() - cpu_start);
 	end = now_ns();
 	if (end - start >= WAIT_NS && thread_waits() != waits)
-		__atomic_store_n(&u->look_ns, end + WAIT_REST * (end - start), __ATOMIC_RELAXED);
+		look_until(u, end + WAIT_REST * (end - start));
 	return ret;
 }
 
