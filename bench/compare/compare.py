@@ -239,6 +239,7 @@ def make_place(folder):
 def write(got, options):
     """The three files. The words of what is missing in them."""
     words = []
+    os.makedirs(options.out, exist_ok=True)
     with open(os.path.join(options.out, 'report.json'), 'w', encoding='utf-8') as f:
         json.dump({**got.head, 'failed': got.failed, 'cost': got.cost, 'no_cost': got.no_cost, 'reports': got.reports}, f, indent=1)
     rows = list(got.figures.rows())
