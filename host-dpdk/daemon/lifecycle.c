@@ -51,7 +51,7 @@ static void check_limits(const struct cfg *cfg)
 			 "more than the %u that sysctl vm.max_map_count leaves for them: hostile "
 			 "ones could keep others out; raise it to %llu",
 			 cfg->n_guests, (unsigned long long)maps, map_limit_loans(),
-			 (unsigned long long)(maps / 5 * 8 + 8));
+			 (unsigned long long)maps / 5 * 8 + 8);
 }
 
 /* ---- guests that run, and those that do not ---- */
