@@ -5,8 +5,7 @@
 #include <unistd.h>
 
 #define ENTRIES_FIRST 64u
-#define ENTRIES_KEPT  4096u /* with their memory, when none is in use */
-#define TRIM_ENTRIES  2048u /* by one call: some dozen pages */
+#define TRIM_ENTRIES  2048u /* by one call: 32 pages of 4 KiB */
 
 static size_t bytes_of(uint32_t entries)
 {
@@ -34,7 +33,7 @@ bool rx_entries_grow(struct rx_loans *r)
 
 static bool trim_due(const struct rx_loans *r)
 {
-	return r->touched > ENTRIES_KEPT && r->touched > r->top;
+	return r->touched > RX_ENTRIES_KEPT && r->touched > r->top;
 }
 
 void rx_entries_unused(struct rx_loans *r)
@@ -48,7 +47,7 @@ void rx_entries_unused(struct rx_loans *r)
 
 bool rx_entries_trim(struct rx_loans *r)
 {
-	uint32_t keep = r->top > ENTRIES_KEPT ? r->top : ENTRIES_KEPT, from;
+	uint32_t keep = r->top > RX_ENTRIES_KEPT ? r->top : RX_ENTRIES_KEPT, from;
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), lo, hi;
 
 	if (!trim_due(r))

@@ -32,6 +32,8 @@ struct rx_entry {
 	uint64_t serial;   /* of its loan to the application; 0: not lent */
 };
 
+#define RX_ENTRIES_KEPT 4096u /* with their memory, when none is in use */
+
 /* Doubles the array. False: no memory, and nothing has changed. */
 bool rx_entries_grow(struct rx_loans *r);
 

@@ -15,11 +15,10 @@
  * zvsock, which does not charge it, and for packets that came in pieces, as long as the receive
  * memory of the queue is not used up. A peer that sends more tiny messages is reset.
  */
-#define ENTRIES_SPARE  1024u
-#define ENTRY_BYTES    (sizeof(struct rx_entry) + 32) /* plus the smallest block of malloc */
-#define ENTRIES_REUSED 4096u			      /* in the free list when none is in use */
-#define DROPS_AT_ONCE  8u			      /* by rx_drop_all() */
-#define DROPS_LATER    1024u			      /* by one rx_chores() */
+#define ENTRIES_SPARE 1024u
+#define ENTRY_BYTES   (sizeof(struct rx_entry) + 32) /* plus the smallest block of malloc */
+#define DROPS_AT_ONCE 8u			     /* by rx_drop_all() */
+#define DROPS_LATER   1024u			     /* by one rx_chores() */
 
 /* ---- entries ---- */
 
@@ -43,7 +42,7 @@ static void entry_put(struct rx_loans *r, uint32_t i)
 	r->e[i].conn_id = 0;
 	r->e[i].next = r->free;
 	r->free = i;
-	if (--r->used == 0 && r->top > ENTRIES_REUSED)
+	if (--r->used == 0 && r->top > RX_ENTRIES_KEPT)
 		rx_entries_unused(r);
 }
 

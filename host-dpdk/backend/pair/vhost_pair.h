@@ -28,9 +28,9 @@
  * (one zv_poll each) a queue takes chains only until q->work chains and descriptors together have
  * been looked at; after that it reports "no buffer now", as with an empty ring. An rx_burst ends at
  * that bound too, and at VHOST_BURST_BYTES of payload, because the socket layer may copy it. One
- * thread may own all queues of a device, so they share VHOST_WORK. The control
- * thread serves other guests as well: vhost_pair_sweep() bounds what it looks at while it preserves
- * what a session leaves; the queues of a device share VHOST_SWEEP_MAX, because they end together.
+ * thread may own all queues of a device, so they share VHOST_WORK. The control thread serves other
+ * guests as well: vhost_pair_sweep() bounds what it looks at while it preserves what a session
+ * leaves; the queues of a device share VHOST_SWEEP_MAX, because they end together.
  *
  * A chain cannot be put back into an avail ring, so a cancelled one goes on a private stack that
  * tx_reserve empties first. Chains without room for payload go on a separate stack, for packets
