@@ -30,6 +30,7 @@ ENDS = ('reset', 'Broken pipe', 'ended early')
 # Kernels that guests may have, in the order of their scenarios, and how the names of these end.
 SUFFIX = {'stable': '', 'backports': '_newer_kernel', 'uml': '_uml'}
 SCENARIOS = []
+LOG_SHOWN = 2000  # bytes of each log, with a scenario that has failed
 
 
 class Skip(Exception):
@@ -214,6 +215,20 @@ class Bench:
 
     def log_path(self, name):
         return os.path.join(self.logs, name + '.log')
+
+    def log_sizes(self):
+        return {e.path: e.stat().st_size for e in os.scandir(self.logs)}
+
+    def logged_since(self, before):
+        """The end of what each log has got since log_sizes() returned @before."""
+        text = ''
+        for path, size in sorted(self.log_sizes().items()):
+            if (begin := max(before.get(path, 0), size - LOG_SHOWN)) < size:
+                with open(path, 'rb') as f:
+                    f.seek(begin)
+                    lines = f.read(size - begin).decode(errors='replace').splitlines()
+                text += f'\n  {path} ends so:' + ''.join(f'\n    {line.rstrip()}' for line in lines)
+        return text
 
     def program(self, name):
         for folder in ('tests/vm', 'tests/hostile', 'tests/daemon', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl', 'drop-in/run', 'drop-in/preload', 'guest-pmd', 'bench'):

@@ -64,7 +64,7 @@ def one(bench, scenario, tell=say):
     """'passed', 'failed' or 'skipped'."""
     name = bench.current = scenario.name
     bench.which = scenario.kernel
-    begin = time.monotonic()
+    begin, sizes = time.monotonic(), bench.log_sizes()
     try:
         note = scenario.function(bench)
         tell('passed', name, time.monotonic() - begin, note)
@@ -79,7 +79,7 @@ def one(bench, scenario, tell=say):
     finally:
         bench.temporary.close()
     bench.drop_shared()
-    tell('failed', name, 0, f'{text}\n  logs: {bench.logs}')
+    tell('failed', name, 0, f'{text}\n  logs: {bench.logs}{bench.logged_since(sizes)}')
     return 'failed'
 
 
