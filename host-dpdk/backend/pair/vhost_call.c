@@ -30,7 +30,8 @@ int vhost_call_dup(int fd, struct wake_limit *limit, struct vhost_call *c)
 {
 	int ret, flags;
 
-	*c = (struct vhost_call){.fd = -1, .limit = limit};
+	/* Whoever has used up the limit may give another slow one. */
+	*c = (struct vhost_call){.fd = -1, .limit = limit, .rests = wake_limit_over(limit)};
 	if (fd >= 0 && fd_is_unix_stream(fd))
 		return fd_write_only(fd) ? dup_own(fd, &c->fd) : -EINVAL;
 	ret = vhost_event_dup(fd, &c->fd);
@@ -77,22 +78,33 @@ static bool send_call(struct vhost_call *c)
 	return true;
 }
 
-bool vhost_call_send(struct vhost_call *c)
+bool vhost_call_send_now(struct vhost_call *c)
 {
 	struct wake_start start;
 	bool sent;
 
 	if (c->fd < 0 || vhost_call_blocks(c))
 		return false;
+	c->owed = false;
 	start = wake_cost_begin(&c->cost, c->limit);
 	sent = send_call(c);
 	if (__builtin_expect(wake_cost_end(&c->cost, c->limit, start), 0))
-		__atomic_store_n(&c->slow, true, __ATOMIC_RELAXED);
+		c->rests = true;
 	return sent && !vhost_call_blocks(c);
+}
+
+bool vhost_call_send(struct vhost_call *c)
+{
+	if (__builtin_expect(c->rests, 0)) {
+		c->rests = wake_limit_over(c->limit);
+		c->owed = c->rests && c->fd >= 0;
+		if (c->rests)
+			return false;
+	}
+	return vhost_call_send_now(c);
 }
 
 bool vhost_call_blocks(const struct vhost_call *c)
 {
-	return __atomic_load_n(&c->slow, __ATOMIC_RELAXED) ||
-	       (c->watch && call_watch_blocks(c->watch));
+	return c->watch && call_watch_blocks(c->watch);
 }

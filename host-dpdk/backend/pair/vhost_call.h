@@ -14,7 +14,8 @@ struct vhost_call {
 	struct call_watch *watch; /* for an eventfd; NULL: a socket */
 	struct wake_limit *limit; /* the device's */
 	struct wake_cost cost;	  /* the caller's */
-	bool slow;		  /* calls have used up the limit */
+	bool rests;		  /* calls have used up the limit: none until it has refilled */
+	bool owed;		  /* the guest is to be called after that */
 };
 
 /*
@@ -33,7 +34,9 @@ struct vhost_call {
 
 /*
  * How many wait for the descriptor is up to the frontend too, and each call wakes them all
- * (wake_cost.h). A descriptor on which calls take too long is not used any more.
+ * (wake_cost.h). While the limit for that is used up, calls on a slow descriptor are put off: the
+ * guest is called late, however often it was to be called. It is not cut off, because the machine
+ * may be what is slow: where a hypervisor takes its CPUs without saying so, that looks the same.
  */
 
 /* *out: a dup of @fd; -1 for -1. 0; or -errno with *out = -1: -EINVAL if it is no eventfd. */
@@ -44,9 +47,12 @@ int vhost_call_dup(int fd, struct wake_limit *limit, struct vhost_call *c);
 /* Ends calls, and returns the descriptor (-1: none) for the caller to close, which may take long
  * (fd_closer.h). */
 int vhost_call_end(struct vhost_call *c);
-/* Calls the guest. False: there is no descriptor, or it blocks. */
+/* Calls the guest. False: there is no descriptor, or it blocks, or the call is put off (c->owed):
+ * to be tried again in a while. */
 bool vhost_call_send(struct vhost_call *c);
-/* The frontend has made it block, or slow: it is not used for calls any more. */
+/* The same, and it is not put off: for calls that the frontend can provoke once a session. */
+bool vhost_call_send_now(struct vhost_call *c);
+/* The frontend has made it block: it is not used for calls any more. */
 bool vhost_call_blocks(const struct vhost_call *c);
 
 #endif

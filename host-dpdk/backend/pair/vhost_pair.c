@@ -121,6 +121,7 @@ int vhost_pair_set_call(struct vhost_pair *q, enum vhost_direction ring, int fd)
 	/* Repeats the notification for what was published while there was no call descriptor. */
 	if (q->loaded && !vhost_call_send(&q->call[ring]) && vhost_call_blocks(&q->call[ring]))
 		__atomic_store_n(&q->blocked, true, __ATOMIC_RELAXED);
+	q->calls_owed |= q->call[ring].owed;
 	quiesce_resume(&q->tq.qs);
 	drop(q, vhost_call_end(&former));
 	return ret;
@@ -144,12 +145,30 @@ int vhost_pair_set_kick(struct vhost_pair *q, enum vhost_direction ring, int fd)
 
 static void call_guest(struct vhost_pair *q, enum vhost_direction ring)
 {
-	if (vhost_call_send(&q->call[ring]))
+	struct vhost_call *c = &q->call[ring];
+
+	if (vhost_call_send(c)) {
 		stats_add(&q->tq.stats.kicks, 1);
-	else if (vhost_call_blocks(&q->call[ring])) {
+	} else if (vhost_call_blocks(c)) {
 		__atomic_store_n(&q->blocked, true, __ATOMIC_RELAXED);
 		(void)vhost_ring_break(&q->from_guest, VHOST_RING_CALL); /* rx_burst() sees it */
+	} else if (c->owed && !q->calls_owed) {
+		q->calls_owed = true;
+		zv_log_limited(&q->tq.log, ZV_LOG_WARN,
+			       "%s: queue %u: calls to the guest take too long, and are put off: "
+			       "its VMM has made the descriptor for them slow, or this machine has "
+			       "too little CPU time",
+			       q->name, q->index);
 	}
+}
+
+/* Those that were put off. */
+static __attribute__((noinline, cold)) void call_late(struct vhost_pair *q)
+{
+	for (unsigned ring = 0; ring < 2; ring++)
+		if (q->call[ring].owed)
+			call_guest(q, ring);
+	q->calls_owed = q->call[0].owed || q->call[1].owed;
 }
 
 /*
@@ -172,6 +191,8 @@ VHOST_INLINE void notify(struct vhost_pair *q, const struct vhost_ring_verbs *v)
 	bool to = v->publish(&q->to_guest);
 	bool from = release_due(q) && v->publish(&q->from_guest);
 
+	if (__builtin_expect(q->calls_owed, 0))
+		call_late(q);
 	if (!from && !to)
 		return;
 	if (from)
@@ -225,6 +246,8 @@ VHOST_INLINE int arm(struct vhost_pair *q, unsigned room, const struct vhost_rin
 		return 0;
 	if (q->released)
 		notify(q, v); /* at once, as the owner is armed */
+	if (q->calls_owed)    /* soon */
+		return 1;
 	if (q->ndeferred)
 		room = 1;
 	if (work_now(q, room, v, iommu))

@@ -172,7 +172,8 @@ struct vhost_pair {
 	struct vhost_pair_deferred
 		*deferred; /* circular, deferred_size entries, as many as there are chains */
 	uint32_t deferred_size, deferred_head;
-	bool blocked; /* a call has blocked, or was slow. Atomic */
+	bool calls_owed; /* some of call[] are */
+	bool blocked;	 /* a call has blocked. Atomic */
 
 	/* during a pause, when the owner watches the rings */
 	struct guest_mem *watched; /* the map they are in; NULL: not paused */

@@ -28,8 +28,7 @@ static const char *const fault_text[] = {
 	[VHOST_RING_SHORT] = "receive buffer too short for a packet header",
 	[VHOST_RING_FAULT] = "the file behind the guest's memory was cut off",
 	[VHOST_RING_PIECES] = "descriptor chain scattered over too many places by the IOMMU",
-	[VHOST_RING_CALL] =
-		"calls block, or take too long: its VMM has made the descriptor for them do that",
+	[VHOST_RING_CALL] = "calls block: its VMM has made the descriptor for them do that",
 };
 _Static_assert(sizeof(fault_text) / sizeof(fault_text[0]) == VHOST_RING_FAULTS, "a text for each");
 

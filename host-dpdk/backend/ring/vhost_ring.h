@@ -93,7 +93,7 @@ enum vhost_ring_fault {
 	VHOST_RING_SHORT,	 /* receive buffer without room for a packet header */
 	VHOST_RING_FAULT,	 /* the memory behind the ring or its buffers was cut off */
 	VHOST_RING_PIECES,	 /* an IOMMU splits a chain into more pieces than can be tracked */
-	VHOST_RING_CALL,	 /* calls block, or take too long */
+	VHOST_RING_CALL,	 /* calls block */
 	VHOST_RING_FAULTS,
 };
 

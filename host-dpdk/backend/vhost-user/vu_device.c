@@ -217,7 +217,7 @@ static void send_reset(struct vu_dev *d)
 	vhost_ring_put(&d->evt, id, sizeof(struct virtio_vsock_event));
 	if (vhost_ring_publish(&d->evt)) /* told in any case, once */
 		(void)vhost_ring_want_call(&d->evt);
-	if (!vhost_call_send(&d->evt_call))
+	if (!vhost_call_send_now(&d->evt_call))
 		vu_note_blocked(d);
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: TRANSPORT_RESET sent", d->path);
 }

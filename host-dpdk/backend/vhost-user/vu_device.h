@@ -127,7 +127,7 @@ static inline void vu_drop_fd(struct vu_dev *d, int fd)
 int vu_set_kick(struct vu_dev *d, unsigned vq, int fd);
 /* The same for the call descriptor. -EACCES: calls have blocked recently. */
 int vu_set_call(struct vu_dev *d, unsigned vq, int fd);
-/* Remembers that a call has blocked, or was slow, if one has. */
+/* Remembers that a call has blocked, if one has. */
 void vu_note_blocked(struct vu_dev *d);
 
 /* Drops all kick and call descriptors. */

@@ -30,7 +30,7 @@ void vu_note_blocked(struct vu_dev *d)
 }
 
 /*
- * May @fd be called on? Whoever has made calls block or slow would do it again with the next
+ * May @fd be called on? Whoever has made calls block would do it again with the next
  * descriptor, and each time hold up all guests of the thread until it is seen. To be asked before a
  * descriptor that may block goes.
  */
@@ -94,8 +94,7 @@ int vu_set_call(struct vu_dev *d, unsigned vq, int fd)
 					       : set_event_call(d, fd);
 
 	if (ret == -EACCES)
-		not_callable = "an earlier one was made to block, or slow to call, less than a "
-			       "minute ago";
+		not_callable = "an earlier one was made to block less than a minute ago";
 	return event_taken(d, vq, "call", not_callable, ret);
 }
 

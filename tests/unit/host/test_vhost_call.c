@@ -406,7 +406,7 @@ static void a_call_that_blocks_is_let_go(int flags, bool again)
 #define CALLS 10000u
 
 /* @given is what the frontend gives, @woken the file that those who wait for calls have. */
-static void slow_calls_end(int given, int woken)
+static void slow_calls_are_put_off(int given, int woken)
 {
 	int other = eventfd(0, EFD_CLOEXEC);
 	struct wake_limit limit = {0};
@@ -425,31 +425,42 @@ static void slow_calls_end(int given, int woken)
 		assert_true(vhost_call_send(&good));
 		assert_true(++calls < CALLS);
 	}
-	assert_true(vhost_call_blocks(&c));
+	assert_true(c.rests);
+	while (poll(&(struct pollfd){.fd = woken, .events = POLLIN}, 1, 0) == 1)
+		assert_int_equal(read(woken, &word, sizeof(word)), sizeof(uint64_t));
+	limit.refilled = UINT64_MAX / 2;
 	assert_false(vhost_call_send(&c));
+	assert_true(c.owed);
+	assert_int_equal(poll(&(struct pollfd){.fd = woken, .events = POLLIN}, 1, 0), 0);
 	assert_true(vhost_call_send(&good)); /* of the same device */
-	assert_false(vhost_call_blocks(&good));
 	watch_no_more();
+	end(&c);
+	assert_int_equal(vhost_call_dup(given, &limit, &c), 0); /* another one has to wait, too */
+	assert_false(vhost_call_send(&c));
+	limit.refilled = 0; /* later */
+	assert_true(vhost_call_send(&c));
+	assert_false(c.owed);
+	assert_int_equal(read(woken, &word, sizeof(word)), sizeof(uint64_t));
 	end(&c);
 	end(&good);
 	(void)close(other);
 }
 
-static void slow_calls_on_an_eventfd_end(void **state)
+static void slow_calls_on_an_eventfd_are_put_off(void **state)
 {
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
 	(void)state;
-	slow_calls_end(fd, fd);
+	slow_calls_are_put_off(fd, fd);
 	(void)close(fd);
 }
 
-static void slow_calls_on_a_socket_end(void **state)
+static void slow_calls_on_a_socket_are_put_off(void **state)
 {
 	struct pair *p = *state;
 
 	end(&p->call);
-	slow_calls_end(p->given, p->guest);
+	slow_calls_are_put_off(p->given, p->guest);
 }
 
 static void fast_calls_go_on(void **state)
@@ -495,8 +506,8 @@ int main(void)
 		T(a_socket_shut_down_later_raises_no_signal),
 		T(a_guest_that_is_late_hears_of_the_last_change),
 		cmocka_unit_test(an_eventfd_stays_one),
-		cmocka_unit_test(slow_calls_on_an_eventfd_end),
-		T(slow_calls_on_a_socket_end),
+		cmocka_unit_test(slow_calls_on_an_eventfd_are_put_off),
+		T(slow_calls_on_a_socket_are_put_off),
 		cmocka_unit_test(fast_calls_go_on),
 		cmocka_unit_test(a_full_eventfd_that_blocks_is_not_called_on),
 		cmocka_unit_test(an_eventfd_that_is_filled_again_holds_nobody),

@@ -337,6 +337,22 @@ static void the_driver_is_called_when_it_asked(void **state)
 	close(tx);
 }
 
+static void a_call_that_is_put_off_is_made_later(void **state)
+{
+	struct fix *f = *state;
+	int rx = eventfd(0, EFD_NONBLOCK);
+
+	f->q->wakes->refilled = UINT64_MAX / 2; /* calls have been slow */
+	assert_int_equal(vhost_pair_set_call(f->q, VHOST_TO_GUEST, rx), 0);
+	f->tq->ops->publish(f->tq);
+	assert_int_equal(count(rx), 0);
+	assert_int_equal(f->tq->ops->arm(f->tq, 0), 1); /* who sleeps cannot make it */
+	f->q->wakes->refilled = 0;
+	f->tq->ops->publish(f->tq);
+	assert_int_equal(count(rx), 1);
+	close(rx);
+}
+
 static void an_armed_pair_is_woken(void **state)
 {
 	struct fix *f = *state;
@@ -525,6 +541,7 @@ int main(void)
 		T(a_stop_returns_every_chain),
 		T(tokens_of_ended_sessions_take_no_room),
 		T(the_driver_is_called_when_it_asked),
+		T(a_call_that_is_put_off_is_made_later),
 		T(an_armed_pair_is_woken),
 		T(the_control_thread_changes_a_busy_pair),
 	};
