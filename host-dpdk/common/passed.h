@@ -19,7 +19,7 @@
  *
  * A socket is closed at once if nothing can be queued in it, and by an fd_closer otherwise.
  *
- * Reads skip an out-of-band byte, and its descriptors are closed then. passed_refuse() has such
+ * Reads skip an out-of-band byte, and its descriptors are closed then. passed_expect() has such
  * bytes treated like all others (SO_OOBINLINE).
  */
 #ifndef ZV_PASSED_H

@@ -4,6 +4,7 @@
 #include "channel/bells.h"
 #include "channel/reach.h"
 #include "core/log.h"
+#include "fd_send.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -29,25 +30,7 @@ void app_refuse(struct client_msg *m, int err, const char *fmt, ...)
 
 bool app_answer(int to, const struct client_msg *m, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} ctl = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = sizeof(*m)};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		mh.msg_control = ctl.buf;
-		mh.msg_controllen = sizeof(ctl.buf);
-		c = CMSG_FIRSTHDR(&mh);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	return sendmsg(to, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
+	return fd_send(to, m, sizeof(*m), fd) == (ssize_t)sizeof(*m);
 }
 
 bool app_reads_nothing(int to)

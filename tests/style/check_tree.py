@@ -40,7 +40,7 @@ LAYERS = {
                                    'host-dpdk/common/passed.h', 'host-dpdk/common/fd_closer.h', 'host-dpdk/common/sock_claim.h',
                                    'host-dpdk/common/sock_connect.h', 'host-dpdk/common/dir_open.h', 'api/include/', 'api/spin.h'],
     'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'base/', DAEMON + 'config/',
-                                  'host-dpdk/common/passed.h', 'host-dpdk/common/fd_closer.h', 'host-dpdk/common/sock_claim.h',
+                                  'host-dpdk/common/passed.h', 'host-dpdk/common/fd_closer.h', 'host-dpdk/common/fd_send.h', 'host-dpdk/common/sock_claim.h',
                                   'host-dpdk/common/sock_connect.h', 'api/include/', 'shm-ring/spsc_ring.h'],
     'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'base/counters.h', DAEMON + 'control/protocol.h', 'api/proto/local/dropin_msg.h'],
     'host-dpdk/daemon/': ['api/proto/local/client_msg.h', 'api/proto/ctrl/hello.h', 'host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],

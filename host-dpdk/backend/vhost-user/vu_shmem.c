@@ -18,6 +18,8 @@
  */
 #include "vu_device.h"
 
+#include "fd_send.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -37,24 +39,9 @@ static int send_map(int channel, int fd, uint64_t size)
 		.flags = VU_VERSION,
 		.size = sizeof(m.payload.shmem_map),
 		.payload.shmem_map = {.id = VSOCK_SHM_ID, .len = size, .flags = VU_SHMEM_MAP_RW}};
-	struct iovec iov = {&m, vu_msg_len(&m)};
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} ctl = {.buf = {0}};
-	struct msghdr mh = {.msg_iov = &iov,
-			    .msg_iovlen = 1,
-			    .msg_control = ctl.buf,
-			    .msg_controllen = sizeof(ctl.buf)};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
-	ssize_t n;
+	ssize_t len = (ssize_t)vu_msg_len(&m), n = fd_send(channel, &m, (size_t)len, fd);
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	n = sendmsg(channel, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
-	return n == (ssize_t)iov.iov_len ? 0 : n < 0 ? -errno : -EPIPE;
+	return n == len ? 0 : n < 0 ? -errno : -EPIPE;
 }
 
 /* The other end has not read all that was sent there, and is open. */

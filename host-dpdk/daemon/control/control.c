@@ -4,6 +4,7 @@
 #include "core/cred.h"
 #include "core/log.h"
 #include "fd_closer.h"
+#include "fd_send.h"
 #include "passed.h"
 #include "sock_claim.h"
 
@@ -95,6 +96,8 @@ static void client_close(struct control *ct, struct client *cl)
 {
 	captures_orphan(ct, cl);
 	client_drop_passed(cl);
+	if (cl->give >= 0) /* nobody else has had it */
+		(void)close(cl->give);
 	/* The socket may stay open elsewhere (let_go(), "connect"), and epoll reports sockets, not
 	 * descriptors: the next client with this index would get its events. */
 	(void)watch(ct, EPOLL_CTL_DEL, cl->fd, 0, 0);
@@ -165,20 +168,50 @@ static void client_new(struct control *ct)
 	cl->user = user;
 	user->clients++;
 	cl->fd = fd;
-	cl->passed = -1;
+	cl->passed = cl->give = -1;
 	client_touch(cl);
 	if (watch(ct, EPOLL_CTL_ADD, fd, EPOLLIN, (uint32_t)(cl - ct->clients)) < 0)
 		client_close(ct, cl);
 	tick(ct, true);
 }
 
+static void refuse(struct control *ct, struct client *cl, const struct refusal *why)
+{
+	control_send(ct, cl,
+		     json_pack("{si ss sb ss ss}", "v", CONTROL_PROTOCOL, "daemon", zv_version(),
+			       "ok", 0, "code", why->code, "error", why->text));
+}
+
+/* Its answer cannot be sent with the descriptor, and becomes a refusal. */
+static void client_take_back(struct control *ct, struct client *cl)
+{
+	struct refusal why;
+
+	(void)close(cl->give);
+	cl->give = -1;
+	ct->unsent -= cl->out_len;
+	cl->out_len = 0;
+	(void)control_refuse(&why, "busy",
+			     "too many descriptors are on their way to programs that do not read "
+			     "them: raise zvsockd's limit (LimitNOFILE= or \"ulimit -Hn\")");
+	refuse(ct, cl, &why);
+}
+
 /* Sends what the client accepts now. False: it has gone. */
 static bool client_flush(struct control *ct, struct client *cl)
 {
 	while (cl->out_off < cl->out_len) {
-		ssize_t n = send(cl->fd, cl->out + cl->out_off, cl->out_len - cl->out_off,
-				 MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n =
+			fd_send(cl->fd, cl->out + cl->out_off, cl->out_len - cl->out_off, cl->give);
 
+		if (n < 0 && errno == ETOOMANYREFS && cl->give >= 0) {
+			client_take_back(ct, cl);
+			continue;
+		}
+		if (n > 0 && cl->give >= 0) {
+			fd_closer_put_all(cl->user->given, &cl->give, 1);
+			cl->give = -1;
+		}
 		if (n < 0 && errno == EAGAIN)
 			return true;
 		if (n < 0 && errno != EINTR)
@@ -233,13 +266,6 @@ void control_send(struct control *ct, struct client *cl, json_t *answer)
 }
 
 /* ---- requests ---- */
-
-static void refuse(struct control *ct, struct client *cl, const struct refusal *why)
-{
-	control_send(ct, cl,
-		     json_pack("{si ss sb ss ss}", "v", CONTROL_PROTOCOL, "daemon", zv_version(),
-			       "ok", 0, "code", why->code, "error", why->text));
-}
 
 static void client_line(struct control *ct, struct client *cl, const char *line, size_t len)
 {

@@ -1,36 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * "connect" of the control socket: the descriptor that comes with the request, one end of a
- * connected pair of Unix sockets, is joined with a port of a guest. The control connection accepts
- * no further request. It stays open, without taking a client place, for the line that reports how
- * the connection has ended (endpoint/handover.h).
+ * "connect" of the control socket: one end of a pair of Unix sockets is joined with a port of a
+ * guest, and the other goes to the client with the answer. The control connection accepts no
+ * further request. It stays open, without taking a client place, for the line that reports how the
+ * connection has ended (endpoint/handover.h).
+ *
+ * The pair is made here. Whoever has a descriptor of a socket can hold its lock for as long as he
+ * likes, in a recv(2) to memory that does not come, and a call with MSG_DONTWAIT waits for that. So
+ * nobody else ever has our end. The lock of the other end is for those who receive there: neither
+ * send(2), shutdown(2) nor close(2) at our end takes it. (Before Linux 6.5 splice(2) at the other
+ * end takes the lock of ours, to add pages to what is queued; it does not wait with it.)
  */
 #include "control_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <zvsock.h>
 
 #define VERSION_TEXT(n)	 VERSION_TEXT_(n)
 #define VERSION_TEXT_(n) #n
 #define CLOSED(ok)	 "{\"event\":\"closed\",\"ok\":" ok ",\"v\":" VERSION_TEXT(CONTROL_PROTOCOL) "}\n"
-
-/* A socket whose close does not block, and that does not listen. */
-static bool fits(int fd)
-{
-	struct sockaddr_un sa;
-	socklen_t sa_len = sizeof(sa), len = sizeof(int);
-	int domain = -1, type = -1;
-
-	return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 &&
-	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && domain == AF_UNIX &&
-	       type == SOCK_STREAM && getpeername(fd, (struct sockaddr *)&sa, &sa_len) == 0;
-}
 
 /* The guest with the name or the CID in the request. NULL and *why: there is none. */
 static struct guest *find(struct control *ct, const json_t *request, struct refusal *why)
@@ -54,12 +46,38 @@ static struct guest *find(struct control *ct, const json_t *request, struct refu
 	return NULL;
 }
 
+/* Joins one end of a pair with @port of @g, and gives the other to @cl. 0, -EMFILE or -ENOMEM. */
+static int join(struct control *ct, struct client *cl, struct guest *g, uint32_t port)
+{
+	struct end_report report = {
+		.fd = -1, .complete = CLOSED("true"), .aborted = CLOSED("false")};
+	int pair[2], ret;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		ret = -errno;
+		guest_fd_refused(&g->queues[0], ret);
+		return ret;
+	}
+	report.fd = fcntl(cl->fd, F_DUPFD_CLOEXEC, 0);
+	ret = report.fd < 0 ? -errno : ct->d->join(g, port, pair[0], &report);
+	if (ret == 0) {
+		cl->give = pair[1];
+		return 0;
+	}
+	if (report.fd < 0)
+		guest_fd_refused(&g->queues[0], ret);
+	else
+		(void)close(report.fd);
+	(void)close(pair[0]);
+	(void)close(pair[1]);
+	return ret;
+}
+
 json_t *control_connect(struct control *ct, struct client *cl, const json_t *request,
 			struct refusal *why)
 {
 	struct guest *g = find(ct, request, why);
 	uint64_t port = ZV_PORT_ANY;
-	struct end_report report = {.complete = CLOSED("true"), .aborted = CLOSED("false")};
 	int ret;
 
 	if (!g || !control_number(request, "port", ZV_PORT_ANY, &port, why))
@@ -67,26 +85,24 @@ json_t *control_connect(struct control *ct, struct client *cl, const json_t *req
 	if (port == 0 || port == ZV_PORT_ANY)
 		return control_refuse(why, "request", "\"port\" must be a number from 1 to %u",
 				      ZV_PORT_ANY - 1);
-	if (!fits(cl->passed))
+	if (cl->passed >= 0)
 		return control_refuse(why, "request",
-				      "a connection needs one end of a connected pair of Unix "
-				      "stream sockets with the request");
+				      "\"connect\" takes no descriptor: its socket comes "
+				      "with the answer; use the zvsockctl that came with this "
+				      "daemon");
+	if (!control_user_may_be_given(cl->user))
+		return control_refuse(why, "share",
+				      "sockets that this user was given before are not closed "
+				      "yet: try again");
 	if (!ct->d->join)
 		return control_refuse(why, "busy", "the daemon is stopping");
-	report.fd = fcntl(cl->fd, F_DUPFD_CLOEXEC, 0);
-	ret = report.fd < 0 ? -errno : ct->d->join(g, (uint32_t)port, cl->passed, &report);
-	if (report.fd < 0)
-		guest_fd_refused(&g->queues[0], ret);
-	if (ret < 0) {
-		if (report.fd >= 0)
-			(void)close(report.fd);
+	ret = join(ct, cl, g, (uint32_t)port);
+	if (ret < 0)
 		return control_refuse(why, "busy", "%s: no connection: %s", g->cfg->name,
 				      ret == -EMFILE
 					      ? "no descriptor left for it; the daemon's log "
 						"says which limit that is"
 					      : zv_strerror(ret));
-	}
-	cl->passed = -1;
 	cl->closing = true;
 	return json_pack("{so}", "guest", control_text(g->cfg->name));
 }

@@ -26,18 +26,21 @@ struct fd_closer;
 /*
  * A user with clients, or with descriptors that are still being closed. Descriptors that a client
  * sends may take long to close, and a thread of its user's own closes them: nobody else waits for
- * that. Root and zvsockd's own user are one.
+ * that. So it is with those that a client has been given, which it may have put into epoll sets
+ * that it keeps locked; they do not wait for the others, because what their maker has at the other
+ * end does not end before. Root and zvsockd's own user are one.
  */
 struct control_user {
 	uid_t uid;
 	unsigned clients;
-	struct fd_closer *closer;
+	struct fd_closer *closer, *given;
 };
 
 struct client {
 	struct control_user *user;
 	int fd;	      /* -1: free */
 	int passed;   /* descriptor that came with the current line; -1: none */
+	int give;     /* descriptor that goes with the first byte of `out`; -1: none */
 	bool closing; /* close once everything is sent */
 	char in[CONTROL_LINE_MAX];
 	size_t in_len;
@@ -84,6 +87,8 @@ struct control_user *control_user_rest(struct control *ct);
 bool control_user_has_share(const struct control *ct, const struct control_user *u);
 /* Too many of its descriptors wait to be closed. */
 bool control_user_is_full(const struct control_user *u);
+/* Not so many of those that it has been given wait for that. */
+bool control_user_may_be_given(const struct control_user *u);
 /* So many that nobody's connection is taken until the next tick. */
 bool control_user_is_flooding(const struct control_user *u);
 /* So many of all users that nobody's connection is taken. */

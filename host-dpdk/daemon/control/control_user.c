@@ -12,16 +12,22 @@
 #define CLOSER_FLOOD 256u
 #define CLOSERS_FULL 1024u
 
+static unsigned closing(const struct control_user *u)
+{
+	return fd_closer_count(u->closer) + fd_closer_count(u->given);
+}
+
 static bool is_idle(const struct control_user *u)
 {
-	return !u->clients && fd_closer_count(u->closer) == 0;
+	return !u->clients && closing(u) == 0;
 }
 
 int control_users_init(struct control *ct)
 {
 	for (unsigned i = 0; i < CONTROL_USERS; i++) {
-		ct->users[i] = (struct control_user){.closer = fd_closer_new(NULL)};
-		if (!ct->users[i].closer)
+		ct->users[i] = (struct control_user){.closer = fd_closer_new(NULL),
+						     .given = fd_closer_new(NULL)};
+		if (!ct->users[i].closer || !ct->users[i].given)
 			return -1;
 	}
 	return 0;
@@ -29,8 +35,10 @@ int control_users_init(struct control *ct)
 
 void control_users_fini(struct control *ct)
 {
-	for (unsigned i = 0; i < CONTROL_USERS; i++)
+	for (unsigned i = 0; i < CONTROL_USERS; i++) {
 		fd_closer_free(ct->users[i].closer);
+		fd_closer_free(ct->users[i].given);
+	}
 }
 
 struct control_user *control_user_rest(struct control *ct)
@@ -72,9 +80,14 @@ bool control_user_is_full(const struct control_user *u)
 	return fd_closer_count(u->closer) >= CLOSER_FULL;
 }
 
+bool control_user_may_be_given(const struct control_user *u)
+{
+	return fd_closer_count(u->given) < CLOSER_FULL;
+}
+
 bool control_user_is_flooding(const struct control_user *u)
 {
-	return fd_closer_count(u->closer) >= CLOSER_FLOOD;
+	return closing(u) >= CLOSER_FLOOD;
 }
 
 bool control_users_are_full(const struct control *ct)
@@ -82,6 +95,6 @@ bool control_users_are_full(const struct control *ct)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < CONTROL_USERS; i++)
-		n += fd_closer_count(ct->users[i].closer);
+		n += closing(&ct->users[i]);
 	return n >= CLOSERS_FULL;
 }

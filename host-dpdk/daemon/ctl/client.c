@@ -91,12 +91,15 @@ static void die_gone(const struct ctl *c)
 		c->socket);
 }
 
+/* Room for one descriptor. */
+union room {
+	char bytes[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr align;
+};
+
 void ctl_send(struct ctl *c, json_t *request, int pass)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} ctl = {0};
+	union room ctl = {0};
 	struct iovec iov;
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	char *line;
@@ -126,6 +129,23 @@ void ctl_send(struct ctl *c, json_t *request, int pass)
 	free(line);
 }
 
+/* recv(2), and the descriptor that comes along. */
+static ssize_t receive(struct ctl *c)
+{
+	union room ctl = {0};
+	struct iovec iov = {c->in + c->in_len, c->in_size - c->in_len};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &ctl,
+			   .msg_controllen = sizeof(ctl)};
+	ssize_t n = recvmsg(c->fd, &m, MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *h = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+
+	if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && c->got < 0)
+		memcpy(&c->got, CMSG_DATA(h), sizeof(c->got));
+	return n;
+}
+
 static void read_more(struct ctl *c, int timeout_ms)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLIN};
@@ -145,7 +165,7 @@ static void read_more(struct ctl *c, int timeout_ms)
 		ctl_die(CTL_NO_DAEMON,
 			"%s: no answer within %d s; the daemon is starting, stopping or stuck",
 			c->socket, timeout_ms / 1000);
-	n = recv(c->fd, c->in + c->in_len, c->in_size - c->in_len, 0);
+	n = receive(c);
 	if (n < 0 && errno == EINTR)
 		return;
 	if (n <= 0)
@@ -204,13 +224,13 @@ json_t *ctl_answer(struct ctl *c, int timeout_ms)
 	return checked(next_answer(c, timeout_ms));
 }
 
-json_t *ctl_first(struct ctl *c, json_t *request, int pass)
+json_t *ctl_first(struct ctl *c, json_t *request)
 {
 	json_t *answer = NULL;
 
 	for (int waited = 0;; waited += RETRY_MS) {
 		connect_control(c);
-		ctl_send(c, json_incref(request), pass);
+		ctl_send(c, json_incref(request), -1);
 		answer = next_answer(c, CTL_ANSWER_MS);
 		if (strcmp(text_of(answer, "code"), "share") != 0 || waited >= CTL_ANSWER_MS)
 			break;
@@ -227,7 +247,7 @@ json_t *ctl_ask(struct ctl *c, const char *cmd)
 
 	if (c->guest)
 		(void)json_object_set_new(request, "guest", json_string(c->guest));
-	return ctl_first(c, request, -1);
+	return ctl_first(c, request);
 }
 
 void ctl_print_json(json_t *answer, bool to_stderr)

@@ -30,6 +30,7 @@ struct ctl {
 	uint64_t snaplen, count, duration_ms; /* UINT64_MAX: not given */
 	const char *memory;
 	int fd;	  /* of the control socket, -1 before ctl_first */
+	int got;  /* descriptor that has come with an answer; -1: none */
 	char *in; /* data from the daemon not read yet */
 	size_t in_len, in_size;
 };
@@ -50,7 +51,7 @@ json_t *ctl_answer(struct ctl *c, int timeout_ms);
 
 /* Connects to the daemon, sends the first request, which it frees, and returns the answer. Waits
  * for a place as long as the daemon has none for this user. */
-json_t *ctl_first(struct ctl *c, json_t *request, int pass);
+json_t *ctl_first(struct ctl *c, json_t *request);
 
 /* Sends {"cmd":@cmd} with the guest, if one is named, and returns the answer. */
 json_t *ctl_ask(struct ctl *c, const char *cmd);

@@ -8,8 +8,9 @@
  * directory is for sockets that must look like AF_VSOCK ones. Users without access to the control
  * socket give the path of a hybrid socket instead of a guest.
  *
- * zvsockd gets one end of a socket pair, and we keep the other: no payload goes through the control
- * socket. With --pass-fd our end is passed on to the program that started us, and we are done.
+ * zvsockd makes a pair of sockets, and we get one end with its answer: no payload goes through the
+ * control socket. With --pass-fd our end is passed on to the program that started us, and we are
+ * done.
  */
 #include "ctl.h"
 
@@ -27,7 +28,7 @@
 struct join {
 	struct ctl *c;
 	const char *guest;
-	int fd;	      /* ours of the pair, or a hybrid socket's client */
+	int fd;	      /* our end of zvsockd's pair, or a hybrid socket's client */
 	bool control; /* for the control socket: it reports how the connection ends */
 	json_t *closed;
 };
@@ -90,22 +91,19 @@ static bool is_event(const json_t *line)
 static void by_control(struct join *j)
 {
 	struct ctl *c = j->c;
-	json_t *answer;
-	int pair[2];
+	json_t *answer = ctl_first(c, json_pack("{ss ss sI}", "cmd", "connect", "guest", j->guest,
+						"port", (json_int_t)c->port));
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		ctl_die(CTL_FAILED, "cannot make a pair of sockets: %s", strerror(errno));
-	answer = ctl_first(c,
-			   json_pack("{ss ss sI}", "cmd", "connect", "guest", j->guest, "port",
-				     (json_int_t)c->port),
-			   pair[1]);
-	(void)close(pair[1]);
 	if (is_event(answer)) { /* it is over already */
 		j->closed = answer;
 		answer = ctl_answer(c, CTL_ANSWER_MS);
 	}
 	json_decref(answer);
-	j->fd = pair[0];
+	if (c->got < 0)
+		ctl_die(CTL_FAILED,
+			"the connection's socket has not come with the answer: no descriptor is "
+			"left here (\"ulimit -n\")");
+	j->fd = c->got;
 	j->control = true;
 }
 

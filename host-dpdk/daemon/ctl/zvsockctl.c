@@ -235,7 +235,8 @@ int main(int argc, char **argv)
 				 .snaplen = UINT64_MAX,
 				 .count = UINT64_MAX,
 				 .duration_ms = UINT64_MAX,
-				 .fd = -1}};
+				 .fd = -1,
+				 .got = -1}};
 	int rc;
 
 	argp_err_exit_status = CTL_USAGE;

@@ -65,6 +65,7 @@ struct handover_msg {
 	struct handover *v;
 	struct guest_queue *gq;
 	int fd;
+	bool passed;
 };
 
 static void begin(struct lcore *lc, void *arg)
@@ -73,8 +74,9 @@ static void begin(struct lcore *lc, void *arg)
 
 	(void)lc;
 	relay_init(&h->v->t.r, h->gq, NULL, &handover_kind, h->fd, 0);
-	relay_expect_passed(&h->v->t.r); /* some may be queued in it already */
-	h->v->t.r.handed_over = true;
+	if (h->passed)
+		relay_expect_passed(&h->v->t.r);
+	h->v->t.r.cred_fd = h->v->report.fd;
 	h->v->t.r.ended = ended;
 	call_guest(&h->v->t);
 	free(h);
@@ -104,7 +106,9 @@ int handover_join(struct guest *g, uint32_t port, int fd, const struct end_repor
 	struct guest_queue *gq = &g->queues[next++ % g->n_queues];
 	struct handover_msg *h;
 	struct handover *v;
+	bool passed = !passed_refuse(fd);
 
+	/* The control connection may have some in it, too. */
 	if (guest_expects_passed(g) < 0)
 		return -ENOMEM;
 	if (!take(gq))
@@ -115,7 +119,7 @@ int handover_join(struct guest *g, uint32_t port, int fd, const struct end_repor
 		v->t.ops = &ops;
 		v->t.port = port;
 		v->report = *report;
-		*h = (struct handover_msg){v, gq, fd};
+		*h = (struct handover_msg){v, gq, fd, passed};
 		GUEST_COUNT(gq, host_accepted);
 		if (lcore_post(gq->lc, begin, h) == 0)
 			return 0; // cppcheck-suppress memleak ; both are begin's

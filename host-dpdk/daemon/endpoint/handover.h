@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A socket that a program has passed to zvsockd over the control socket, to be joined with a port
- * of a guest: "zvsockctl connect".
+ * A socket whose other end a program gets over the control socket, to be joined with a port of a
+ * guest: "zvsockctl connect".
  *
  * We send the first line on it: "OK PORT\n" with our port of the connection, or "NO WHY\n" followed
  * by the end. Whether a connection has ended in order cannot be seen on a Unix socket, so it is
@@ -13,8 +13,9 @@
 #include "core/daemon.h"
 
 /*
- * Joins @fd, a connected AF_UNIX stream socket, with @port of @g. 0: both descriptors are taken
- * over, and told->fd gets one line at the end. -EMFILE (the guest's connections hold all
+ * Joins @fd, one end of a pair of AF_UNIX stream sockets that no other process has or has had, with
+ * @port of @g. Called before a program gets the other end. 0: both descriptors are taken over, and
+ * report->fd gets one line at the end. -EMFILE (the guest's connections hold all
  * descriptors that they may), -ENOMEM. Main thread.
  */
 int handover_join(struct guest *g, uint32_t port, int fd, const struct end_report *report);

@@ -149,7 +149,7 @@ static void close_socket(struct relay *r)
 		r->ended(r, !(r->flags & (R_RESET | R_ABORT)));
 	r->fd = -1;
 	if (r->passed && (!host_eof || r->flags & RELAY_SEQPACKET) &&
-	    passed_waits(fd, !(r->flags & RELAY_SEQPACKET) && !r->handed_over)) {
+	    passed_waits(fd, !(r->flags & RELAY_SEQPACKET))) {
 		r->left_fd = fd;
 		return;
 	}
@@ -253,7 +253,7 @@ void relay_passed(struct relay *r, const int *fd, unsigned n)
 
 	guest_fds_passed(gq->guest, fd, n);
 	GUEST_COUNT(gq, fds_passed);
-	(void)getsockopt(r->fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+	(void)getsockopt(r->cred_fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
 	log_line(ZV_LOG_WARN, gq->guest->name,
 		 "pid %d, uid %d has sent descriptors beside its data (SCM_RIGHTS), which no guest "
 		 "can get: connection reset",
@@ -497,7 +497,7 @@ void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
 	flow_init(&r->f, gq, conn, kind, work);
 	r->f.owner.event = conn_event;
 	r->f.owner.abort = owner_abort;
-	r->fd = fd;
+	r->fd = r->cred_fd = fd;
 	r->flags = (uint16_t)flags;
 	r->to_guest_bufs = 1;
 	r->left_fd = -1;

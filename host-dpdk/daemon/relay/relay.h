@@ -73,10 +73,10 @@ struct relay_batch;
 struct relay {
 	struct flow f; /* first */
 	int fd;	       /* -1: closed */
+	int cred_fd;   /* whose SO_PEERCRED names the program: fd, unless its owner sets another */
 	uint16_t flags;
 	uint8_t to_guest_bufs; /* buffers that the next read reserves */
 	bool passed;	       /* a local program can send descriptors with its data: passed.h */
-	bool handed_over;      /* whoever has handed fd over may have it as well */
 	bool out_ready;	       /* a full socket has room again; the rest is sent in turn */
 	bool af_vsock;	       /* the program takes its AF_UNIX socket for an AF_VSOCK one */
 	struct io_op to_guest_poll, from_guest_poll; /* poll the socket: data to read, room */

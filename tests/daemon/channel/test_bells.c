@@ -2,11 +2,10 @@
 /* Pages of bells, and what wakes their owners: who gets which, what is given back. */
 #include "apps.h"
 #include "channel/bells.h"
+#include "held_page.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -18,8 +17,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -118,48 +115,32 @@ static void each_queue_has_a_page(void **state)
 /* ---- a write that does not come to its end ---- */
 
 static int to;
-static char *nothing;
+static struct held_page nothing;
 static pthread_t writer;
 
 static void *write_it(void *arg)
 {
-	(void)!write(to, nothing, sizeof(uint64_t));
+	(void)!write(to, nothing.at, sizeof(uint64_t));
 	return arg;
 }
 
-/* Writes to @fd from a page that is not there until let_go(). -1: that cannot be had here. */
-static int hold(int fd)
+/* Writes to @fd from a page that is not there until let_go(). False: that cannot be had here. */
+static bool hold(int fd)
 {
-	struct uffdio_api api = {.api = UFFD_API};
-	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	struct uffdio_register r = {.mode = UFFDIO_REGISTER_MODE_MISSING};
-	struct pollfd p = {.fd = uffd, .events = POLLIN};
-
-	if (uffd < 0) {
-		print_message("without userfaultfd nothing is held: %s\n", strerror(errno));
-		return -1;
-	}
-	nothing = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_ptr_not_equal(nothing, MAP_FAILED);
-	r.range = (struct uffdio_range){(uintptr_t)nothing, 4096};
-	assert_int_equal(ioctl(uffd, UFFDIO_API, &api), 0);
-	assert_int_equal(ioctl(uffd, UFFDIO_REGISTER, &r), 0);
+	if (!held_page_new(&nothing))
+		return false;
 	to = fd;
 	assert_int_equal(pthread_create(&writer, NULL, write_it, NULL), 0);
-	assert_int_equal(poll(&p, 1, 30000), 1); /* it has begun */
-	return uffd;
+	assert_true(held_page_waits(&nothing)); /* it has begun */
+	return true;
 }
 
-static void let_go(int uffd)
+static void let_go(bool held)
 {
-	struct uffdio_zeropage z = {.range = {(uintptr_t)nothing, 4096}};
-
-	if (uffd < 0)
+	if (!held)
 		return;
-	assert_int_equal(ioctl(uffd, UFFDIO_ZEROPAGE, &z), 0);
+	held_page_come(&nothing);
 	assert_int_equal(pthread_join(writer, NULL), 0);
-	close(uffd);
-	munmap(nothing, 4096);
 }
 
 /* ---- tests ---- */
@@ -224,7 +205,8 @@ static void a_full_one_delays_nobody(void **state)
 static void another_user_has_none(void **state)
 {
 	int own = bells_page(A, 0, UID, &id, &offset), ring = bells_ringer(id, UID, &offset);
-	int held = hold(ring), fd;
+	bool held = hold(ring);
+	int fd;
 	struct bell a, b;
 	uint32_t other;
 

@@ -1,149 +1,368 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* "connect" of the control socket, as no zvsockctl asks for it: what is wrong is refused in words.
+/*
+ * "connect" of the control socket, asked for by clients that do what they like. A client that holds
+ * the lock of a socket, in a recv(2) to memory that does not come, delays nobody: zvsockd uses no
+ * socket that the client may have.
  */
+#include "held_page.h"
 #include "host_side.h"
 #include "zvd_fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-static struct zv_dev *G;
-static const char *program;
+#define GOOD "{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\",\"port\":5000}\n"
 
-/* Sends the request with @fd (-1: none); the answer says that it is refused, with @part. */
-static void refuses(const char *request, int fd, const char *part)
+static struct zv_dev *G;
+static struct zf_conn *echo;
+static const char *program;
+static unsigned fds_before;
+
+/* Room for one descriptor. */
+union room {
+	char bytes[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr align;
+};
+
+/* Sends @text with @fd (-1: none). What sendmsg() says. */
+static ssize_t send_with(int sock, const char *text, int fd)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} room = {0};
-	struct iovec iov = {(void *)(uintptr_t)request, strlen(request)};
+	union room room = {.align = {.cmsg_len = CMSG_LEN(sizeof(int)),
+				     .cmsg_level = SOL_SOCKET,
+				     .cmsg_type = SCM_RIGHTS}};
+	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-	int s = hs_connect("control.sock", NULL);
-	char answer[1024];
-	ssize_t n;
 
 	if (fd >= 0) {
 		m.msg_control = &room;
 		m.msg_controllen = sizeof(room);
-		room.align.cmsg_level = SOL_SOCKET;
-		room.align.cmsg_type = SCM_RIGHTS;
-		room.align.cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(&room.align), &fd, sizeof(fd));
 	}
-	assert_int_equal(sendmsg(s, &m, MSG_NOSIGNAL), strlen(request));
-	assert_true(hs_readable(s));
-	n = recv(s, answer, sizeof(answer) - 1, 0);
-	assert_true(n > 0);
-	answer[n] = 0;
-	if (!strstr(answer, "\"ok\":false") || !strstr(answer, part))
-		fail_msg("%s got %s; wanted %s", request, answer, part);
-	close(s);
+	return sendmsg(sock, &m, MSG_NOSIGNAL);
 }
 
-static void requests_are_checked(void **state)
+/* The answer to @request, which goes with @fd, on the new control connection *s. Returns the
+ * descriptor that comes with it; -1: none. */
+static int ask(int *s, const char *request, int fd, char *answer, size_t size)
 {
-	static const char good[] = "{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\",\"port\":5000}\n";
-	uint16_t port;
-	int tcp = hs_listen_tcp(&port), listener = hs_listen("l", SOCK_STREAM), p[2], seq[2];
-	int lone = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), good_pair[2];
-
-	(void)state;
-	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, seq), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, good_pair), 0);
-	refuses(good, -1, "one end of a connected pair");
-	refuses(good, p[1], "one end of a connected pair");
-	refuses(good, tcp, "one end of a connected pair");
-	refuses(good, listener, "one end of a connected pair");
-	refuses(good, seq[0], "one end of a connected pair");
-	refuses(good, lone, "one end of a connected pair");
-	refuses("{\"v\":1,\"cmd\":\"connect\",\"port\":5000}\n", good_pair[0], "is missing");
-	refuses("{\"v\":1,\"cmd\":\"connect\",\"guest\":7,\"port\":5000}\n", good_pair[0],
-		"must be a string");
-	refuses("{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\"}\n", good_pair[0],
-		"must be a number");
-	refuses("{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\",\"port\":0}\n", good_pair[0],
-		"must be a number");
-	refuses("{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\",\"port\":4294967295}\n", good_pair[0],
-		"must be a number");
-	refuses("{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\",\"port\":\"x\"}\n", good_pair[0],
-		"must be a number");
-	for (unsigned i = 0; i < 2; i++) {
-		close(p[i]);
-		close(seq[i]);
-		close(good_pair[i]);
-	}
-	close(tcp);
-	close(listener);
-	close(lone);
-}
-
-/* Descriptors that wait in the socket already, whoever put them there, are nobody's. */
-static void descriptors_inside_are_refused(void **state)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} room = {0};
-	struct iovec iov = {(void *)(uintptr_t) "x", 1};
+	union room room;
+	struct iovec iov = {answer, size - 1};
 	struct msghdr m = {.msg_iov = &iov,
 			   .msg_iovlen = 1,
 			   .msg_control = &room,
 			   .msg_controllen = sizeof(room)};
-	static const char ask[] = "{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\",\"port\":5000}\n";
+	const struct cmsghdr *c;
+	int got = -1;
+	ssize_t n;
+
+	*s = hs_connect("control.sock", NULL);
+	assert_int_equal(send_with(*s, request, fd), strlen(request));
+	assert_true(hs_readable(*s));
+	n = recvmsg(*s, &m, MSG_CMSG_CLOEXEC);
+	assert_true(n > 0);
+	answer[n] = 0;
+	c = CMSG_FIRSTHDR(&m);
+	if (c)
+		memcpy(&got, CMSG_DATA(c), sizeof(got));
+	return got;
+}
+
+/* The answer says that the request is refused, with @part. */
+static void refuses(const char *request, int fd, const char *part)
+{
+	char answer[1024];
+	int s, got = ask(&s, request, fd, answer, sizeof(answer));
+
+	if (!strstr(answer, "\"ok\":false") || !strstr(answer, part) || got >= 0)
+		fail_msg("%s got %s; wanted %s", request, answer, part);
+	close(s);
+}
+
+/* One end of a connection to the guest, whose end *c is; *s is the control connection. */
+static int connected(int *s, struct zf_conn **c)
+{
+	char answer[1024];
+	int fd = ask(s, GOOD, -1, answer, sizeof(answer));
+
+	if (fd < 0 || !strstr(answer, "\"ok\":true") || !strstr(answer, "\"guest\":\"g\""))
+		fail_msg("%s", answer);
+	*c = zf_accept(G, 5000);
+	assert_non_null(*c);
+	return fd;
+}
+
+/* The event at the end of a connection. */
+static void is_over(int s, const char *part)
+{
+	char event[256];
+	ssize_t n;
+
+	assert_true(hs_readable(s));
+	n = recv(s, event, sizeof(event) - 1, 0);
+	assert_true(n > 0);
+	event[n] = 0;
+	if (!strstr(event, "\"event\":\"closed\"") || !strstr(event, part))
+		fail_msg("%s; wanted %s", event, part);
+	assert_int_equal(hs_recv(s, event, 1), 0);
+	close(s);
+}
+
+/* The lcore serves another connection of the guest, and the main thread other clients. */
+static void others_are_served(void)
+{
+	char b = 0;
+
+	assert_true(zf_send(echo, "e", 1, 0));
+	assert_int_equal(zf_recv(echo, &b, 1, NULL), 1);
+	assert_int_equal(b, 'e');
+	assert_true(hs_counter("g", "host_accepted") >= 0);
+}
+
+/* ---- requests ---- */
+
+static void requests_are_checked(void **state)
+{
+	(void)state;
+	refuses("{\"v\":1,\"cmd\":\"connect\",\"port\":5000}\n", -1, "is missing");
+	refuses("{\"v\":1,\"cmd\":\"connect\",\"guest\":7,\"port\":5000}\n", -1,
+		"must be a string");
+	refuses("{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\"}\n", -1, "must be a number");
+	refuses("{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\",\"port\":0}\n", -1,
+		"must be a number");
+	refuses("{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\",\"port\":4294967295}\n", -1,
+		"must be a number");
+	refuses("{\"v\":1,\"cmd\":\"connect\",\"guest\":\"g\",\"port\":\"x\"}\n", -1,
+		"must be a number");
+}
+
+/* Whatever it is. */
+static void a_descriptor_is_refused(void **state)
+{
+	uint16_t port;
+	int fd[] = {hs_listen_tcp(&port), hs_listen("l", SOCK_STREAM),
+		    socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), -1, -1};
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, &fd[3]), 0);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_true(fd[i] >= 0);
+		refuses(GOOD, fd[i], "\\\"connect\\\" takes no descriptor");
+	}
+	for (unsigned i = 0; i < 5; i++)
+		close(fd[i]);
+}
+
+/* ---- the socket that comes with the answer ---- */
+
+static void bytes_and_ends(void **state)
+{
 	struct zf_conn *c;
-	int pair[2], s;
+	int s, fd = connected(&s, &c);
+	char b[8];
+
+	(void)state;
+	assert_true(hs_expect_ok(fd));
+	assert_int_equal(send(fd, "to you", 6, 0), 6);
+	assert_int_equal(zf_recv(c, b, 6, NULL), 6);
+	assert_memory_equal(b, "to you", 6);
+	assert_true(zf_send(c, "and back", 8, 0));
+	assert_int_equal(hs_recv(fd, b, 8), 8);
+	assert_memory_equal(b, "and back", 8);
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	assert_int_equal(zf_recv(c, b, 1, NULL), 0);
+	zf_close(c);
+	assert_int_equal(hs_recv(fd, b, 1), 0);
+	is_over(s, "\"ok\":true");
+	close(fd);
+	fd = connected(&s, &c);
+	assert_true(hs_expect_ok(fd));
+	zv_conn_reset(c->c);
+	free(c);
+	is_over(s, "\"ok\":false");
+	close(fd);
+}
+
+/* zvsockd keeps none of the end that it has given away. */
+static void the_program_closes(void **state)
+{
+	struct zf_conn *c;
+	int s, fd = connected(&s, &c);
 	char b;
 
 	(void)state;
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	room.align.cmsg_level = SOL_SOCKET;
-	room.align.cmsg_type = SCM_RIGHTS;
-	room.align.cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(&room.align), &pair[0], sizeof(int));
-	assert_int_equal(sendmsg(pair[0], &m, 0), 1);
-	memcpy(CMSG_DATA(&room.align), &pair[1], sizeof(int));
-	iov = (struct iovec){(void *)(uintptr_t)ask, sizeof(ask) - 1};
-	s = hs_connect("control.sock", NULL);
-	assert_int_equal(sendmsg(s, &m, 0), sizeof(ask) - 1);
-	close(pair[1]);
-	c = zf_accept(G, 5000);
-	assert_non_null(c);
-	assert_int_equal(zf_recv(c, &b, 1, NULL), -ECONNRESET);
+	assert_true(hs_expect_ok(fd));
+	close(fd);
+	assert_int_equal(zf_recv(c, &b, 1, NULL), 0);
 	zf_close(c);
-	close(pair[0]);
+	is_over(s, "\"ok\":true");
+}
+
+/* Who leaves without its answer has no connection. */
+static void the_answer_is_not_read(void **state)
+{
+	int s = hs_connect("control.sock", GOOD);
+	struct zf_conn *c = zf_accept(G, 5000);
+	char b;
+
+	(void)state;
+	assert_non_null(c);
 	close(s);
+	assert_true(zf_recv(c, &b, 1, NULL) <= 0);
+	zf_close(c);
+}
+
+/* By the kernel, or by the end of the connection. */
+static void descriptors_are_refused(void **state)
+{
+	struct zf_conn *c;
+	int s, fd = connected(&s, &c);
+	char b;
+
+	(void)state;
+	assert_true(hs_expect_ok(fd));
+	if (send_with(fd, "x", 0) > 0) {
+		char who[64];
+
+		assert_int_equal(zf_recv(c, &b, 1, NULL), -ECONNRESET);
+		(void)snprintf(who, sizeof(who), "pid %d, uid .* has sent descriptors",
+			       (int)getpid());
+		assert_true(zf_logged(who));
+		is_over(s, "\"ok\":false");
+	} else {
+		assert_int_equal(errno, EPERM);
+		close(s);
+	}
+	close(fd);
+	zf_close(c);
+}
+
+/* ---- a lock that is held ---- */
+
+static struct held_page page;
+static pthread_t holder;
+
+static void *receive(void *arg)
+{
+	(void)!recv(*(int *)arg, page.at, 4096, 0);
+	return NULL;
+}
+
+/* From now on a recv(2) holds the lock of *fd, in which there is something to read. False: that
+ * cannot be had here. */
+static bool hold(int *fd)
+{
+	if (!held_page_new(&page))
+		return false;
+	assert_int_equal(pthread_create(&holder, NULL, receive, fd), 0);
+	assert_true(held_page_waits(&page));
+	return true;
+}
+
+static void let_go(bool held)
+{
+	if (!held)
+		return;
+	held_page_come(&page);
+	assert_int_equal(pthread_join(holder, NULL), 0);
+}
+
+static void a_locked_socket_is_not_taken(void **state)
+{
+	int pair[2];
+	bool held;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	held = hold(&pair[0]);
+	refuses(GOOD, pair[0], "\\\"connect\\\" takes no descriptor");
+	others_are_served();
+	let_go(held);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* What the client has holds up nothing: neither what comes from there, nor what goes there, nor the
+ * end. */
+static void the_other_end_is_locked(void **state)
+{
+	struct zf_conn *c;
+	int s, fd = connected(&s, &c);
+	bool held;
+	char b;
+
+	(void)state;
+	assert_true(hs_readable(fd)); /* "OK" */
+	held = hold(&fd);
+	assert_true(zf_send(c, "down", 4, 0));
+	assert_int_equal(send(fd, "u", 1, 0), 1);
+	assert_int_equal(zf_recv(c, &b, 1, NULL), 1);
+	assert_int_equal(b, 'u');
+	others_are_served();
+	zf_close(c);
+	assert_true(hs_readable(s)); /* it has been closed here */
+	others_are_served();
+	let_go(held);
+	is_over(s, "");
+	close(fd);
+}
+
+/* ---- all of it ---- */
+
+static int fds_are_back(void **state)
+{
+	(void)state;
+	assert_true(zf_fds_back(fds_before));
+	return 0;
 }
 
 static int group_start(void **state)
 {
 	(void)state;
-	if (!zf_start(program, "[guest g]\ncid = 11\nsocket = @g\n", 1))
+	zf_keep_log = true;
+	if (!zf_start(program, "[guest g]\ncid = 11\nsocket = @g\nbuiltin = echo:7\n", 1))
 		return -1;
 	G = zf_guest(0, "g", 1);
-	return G ? zv_listen(G, 5000, ZV_STREAM, 0) : -1;
+	if (!G || zv_listen(G, 5000, ZV_STREAM, 0))
+		return -1;
+	echo = zf_connect(G, 0, ZV_CID_HOST, 7, ZV_STREAM, NULL);
+	if (!echo)
+		return -1;
+	others_are_served();
+	fds_before = zf_fds();
+	return 0;
 }
 
 static int group_end(void **state)
 {
 	(void)state;
+	zf_close(echo);
 	return zf_stop() ? 0 : -1;
 }
+
+#define CASE(fn) cmocka_unit_test_teardown(fn, fds_are_back)
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(requests_are_checked),
-		cmocka_unit_test(descriptors_inside_are_refused),
+		CASE(requests_are_checked),
+		CASE(a_descriptor_is_refused),
+		CASE(bytes_and_ends),
+		CASE(the_program_closes),
+		CASE(the_answer_is_not_read),
+		CASE(descriptors_are_refused),
+		CASE(a_locked_socket_is_not_taken),
+		CASE(the_other_end_is_locked),
 	};
 
 	if (argc < 2) {
