@@ -2,9 +2,9 @@
 #include "fd_closer.h"
 
 #include "fd_check.h"
+#include "thread_start.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,27 +132,14 @@ static struct fd_closer *take_waiting(void)
 
 static void *close_them(void *arg)
 {
-	(void)pthread_setname_np(pthread_self(), "zvsock-close");
 	for (struct fd_closer *b = arg; b; b = take_waiting())
 		close_all(b);
 	return NULL;
 }
 
-/* Signals are for the application's threads. */
 static bool start_thread(struct fd_closer *b)
 {
-	sigset_t all, old;
-	pthread_t t;
-	int err;
-
-	sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&t, NULL, close_them, b);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (err)
-		return false;
-	(void)pthread_detach(t);
-	return true;
+	return thread_start("zvsock-close", close_them, b) == 0;
 }
 
 static bool may_retry(void)

@@ -38,7 +38,7 @@ LAYERS = {
                                    'api/proto/local/dropin_msg.h',
                                    'api/proto/ctrl/hello.h', 'api/proto/ctrl/ctrl_msg.h',
                                    'host-dpdk/common/passed.h', 'host-dpdk/common/fd_closer.h', 'host-dpdk/common/sock_claim.h',
-                                   'host-dpdk/common/sock_connect.h', 'host-dpdk/common/dir_open.h', 'api/include/', 'api/spin.h'],
+                                   'host-dpdk/common/sock_connect.h', 'host-dpdk/common/dir_open.h', 'host-dpdk/common/thread_start.h', 'api/include/', 'api/spin.h'],
     'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'base/', DAEMON + 'config/',
                                   'host-dpdk/common/passed.h', 'host-dpdk/common/fd_closer.h', 'host-dpdk/common/fd_send.h', 'host-dpdk/common/sock_claim.h',
                                   'host-dpdk/common/sock_connect.h', 'api/include/', 'shm-ring/spsc_ring.h'],

@@ -2,11 +2,11 @@
 #include "host_alive.h"
 
 #include "proto/ctrl/alive.h"
+#include "thread_start.h"
 
 #include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -64,26 +64,6 @@ static void *sleep_until_end(void *arg)
 	return NULL;
 }
 
-static int start(struct host_alive *a)
-{
-	pthread_attr_t attr;
-	sigset_t all, old;
-	pthread_t t;
-	int err = pthread_attr_init(&attr);
-
-	if (err)
-		return err;
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&t, &attr, sleep_until_end, a);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (!err)
-		(void)pthread_setname_np(t, "zvsock-alive");
-	(void)pthread_attr_destroy(&attr);
-	return err;
-}
-
 struct host_alive *host_alive_new(struct alive_slot *slots)
 {
 	struct host_alive *a = aligned_alloc(SHM_CACHE_LINE, sizeof(*a));
@@ -96,7 +76,7 @@ struct host_alive *host_alive_new(struct alive_slot *slots)
 	a->head.futex_offset = (long)((uintptr_t)&slots[0].host - (uintptr_t)&a->node[0].list);
 	pthread_mutex_init(&a->lock, NULL);
 	(void)sem_init(&a->end, 0, 0);
-	if (start(a)) {
+	if (thread_start("zvsock-alive", sleep_until_end, a) < 0) {
 		(void)sem_destroy(&a->end);
 		(void)pthread_mutex_destroy(&a->lock);
 		free(a);

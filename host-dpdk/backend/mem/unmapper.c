@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "unmapper.h"
 
+#include "thread_start.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -60,7 +61,6 @@ static void *unmap_them(void *arg)
 {
 	struct unmapper *u = arg;
 
-	(void)pthread_setname_np(pthread_self(), "zvsock-unmap");
 	while (take(u))
 		;
 	unmapper_put(u);
@@ -69,50 +69,34 @@ static void *unmap_them(void *arg)
 
 /* ---- the thread of the process ---- */
 
-static bool start(void *(*run)(void *), void *arg)
-{
-	pthread_t t;
-
-	if (pthread_create(&t, NULL, run, arg) != 0)
-		return false;
-	(void)pthread_detach(t);
-	return true;
-}
-
 static void *make_threads(void *arg)
 {
 	const struct timespec retry = {.tv_nsec = RETRY_NS};
 	struct unmapper *u, *next;
 
-	(void)pthread_setname_np(pthread_self(), "zvsock-unmaps");
 	for (;;) {
 		while (sem_wait(&waits) < 0 && errno == EINTR)
 			;
 		u = __atomic_exchange_n(&waiting, NULL, __ATOMIC_ACQUIRE);
 		for (; u; u = next) {
 			next = u->next;
-			while (!start(unmap_them, u))
+			while (thread_start("zvsock-unmap", unmap_them, u) < 0)
 				(void)nanosleep(&retry, NULL);
 		}
 	}
 	return arg;
 }
 
-/* Signals are for the application's threads. */
 static bool have_maker(void)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static bool made, inited;
-	sigset_t all, old;
 	bool good;
 
-	sigfillset(&all);
 	pthread_mutex_lock(&lock);
 	if (!inited)
 		inited = sem_init(&waits, 0, 0) == 0;
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	made = made || (inited && start(make_threads, NULL));
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	made = made || (inited && thread_start("zvsock-unmaps", make_threads, NULL) == 0);
 	good = made;
 	pthread_mutex_unlock(&lock);
 	return good;

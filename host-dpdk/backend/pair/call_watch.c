@@ -2,11 +2,12 @@
 /* Theory in call_watch.h. */
 #include "call_watch.h"
 
+#include "thread_start.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -82,7 +83,6 @@ static void *watch(void *arg)
 	struct timespec wait = {0};
 
 	(void)arg;
-	(void)pthread_setname_np(pthread_self(), "zvsock-watch");
 	wait.tv_nsec = WATCH_MIN_NS;
 	for (;;) {
 		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL);
@@ -100,24 +100,13 @@ static void *watch(void *arg)
 	return NULL;
 }
 
-/* Signals are for the application's threads. With the lock held. */
+/* With the lock held. */
 static int start_thread(void)
 {
-	sigset_t all, old;
-	pthread_t t;
-	int ret;
+	int ret = watched.running ? 0 : thread_start("zvsock-watch", watch, NULL);
 
-	if (watched.running)
-		return 0;
-	sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = -pthread_create(&t, NULL, watch, NULL);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret < 0)
-		return ret;
-	(void)pthread_detach(t);
-	watched.running = true;
-	return 0;
+	watched.running |= ret == 0;
+	return ret;
 }
 
 int call_watch_begin(struct call_watch **out, int fd)

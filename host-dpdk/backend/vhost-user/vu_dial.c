@@ -8,9 +8,9 @@
 #include "vu_server_priv.h"
 
 #include "sock_connect.h"
+#include "thread_start.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -38,7 +38,6 @@ static void *connect_it(void *arg)
 	struct vu_dial *d = arg;
 	bool wanted;
 
-	(void)pthread_setname_np(pthread_self(), "zvsock-dial");
 	d->err = sock_connect(d->fd, d->path);
 	pthread_mutex_lock(&lock);
 	wanted = d->sk;
@@ -50,23 +49,6 @@ static void *connect_it(void *arg)
 	if (!wanted)
 		dial_free(d);
 	return NULL;
-}
-
-/* Signals are for the application's threads. */
-static bool start_thread(struct vu_dial *d)
-{
-	sigset_t all, old;
-	pthread_t t;
-	int err;
-
-	sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&t, NULL, connect_it, d);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (err)
-		return false;
-	(void)pthread_detach(t);
-	return true;
 }
 
 void vu_dial(struct vu_socket *sk)
@@ -83,7 +65,7 @@ void vu_dial(struct vu_socket *sk)
 	d->sk = sk;
 	memcpy(d->path, sk->c.path, len);
 	d->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (d->fd >= 0 && start_thread(d))
+	if (d->fd >= 0 && thread_start("zvsock-dial", connect_it, d) == 0)
 		sk->dial = d;
 	else
 		dial_free(d);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "resolve.h"
 
+#include "thread_start.h"
+
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 struct resolve {
 	struct resolve *next; /* of all */
@@ -27,35 +27,16 @@ bool resolve_is_over(const struct resolve *r)
 	return __atomic_load_n(&r->over, __ATOMIC_ACQUIRE);
 }
 
-/* A thread of its own, on any CPU: an lcore, which has made it, may be pinned to one. */
+/* A thread of its own. */
 static void *look_up(void *arg)
 {
 	struct resolve *r = arg;
 	struct addrinfo *found;
-	cpu_set_t cpus;
 
-	if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0)
-		(void)sched_setaffinity(0, sizeof(cpus), &cpus);
 	if (getaddrinfo(r->name, NULL, &hints, &found) == 0)
 		r->found = found;
 	__atomic_store_n(&r->over, true, __ATOMIC_RELEASE);
 	return NULL;
-}
-
-/* Without the real-time priority of an lcore. False: the thread cannot be started. */
-static bool start(struct resolve *r)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	bool ok;
-
-	if (pthread_attr_init(&attr))
-		return false;
-	ok = !pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) &&
-	     !pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED) &&
-	     !pthread_create(&thread, &attr, look_up, r);
-	(void)pthread_attr_destroy(&attr);
-	return ok;
 }
 
 /* Frees unwanted look-ups that have finished, and counts the others. Under the lock. */
@@ -87,7 +68,7 @@ static int begin(struct resolve *r)
 
 	if (n >= RESOLVE_MAX || owners >= RESOLVE_SHARE || owners >= RESOLVE_MAX - n)
 		return -EBUSY;
-	if (!start(r))
+	if (thread_start_apart("zvsock-resolve", look_up, r) < 0)
 		return -ENOMEM;
 	r->next = all;
 	all = r;

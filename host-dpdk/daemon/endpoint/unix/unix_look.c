@@ -11,12 +11,11 @@
 #include "base/clock.h"
 #include "endpoint_unix.h"
 #include "sock_connect.h"
+#include "thread_start.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -153,17 +152,12 @@ static struct unix_look *next(struct unix_looker *l)
 	return k;
 }
 
-/* On any CPU: the lcore that has made it may be pinned to one. */
 static void *looker_main(void *arg)
 {
 	struct unix_looker *l = arg;
 	struct unix_look *k;
-	cpu_set_t cpus;
 	bool last;
 
-	(void)pthread_setname_np(pthread_self(), "zvsock-look");
-	if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0)
-		(void)sched_setaffinity(0, sizeof(cpus), &cpus);
 	pthread_mutex_lock(&l->lock);
 	while ((k = next(l)))
 		make(l, k);
@@ -173,26 +167,6 @@ static void *looker_main(void *arg)
 	if (last)
 		destroy(l);
 	return NULL;
-}
-
-/* Without the real-time priority of an lcore, and without its signals. */
-static bool start_thread(struct unix_looker *l)
-{
-	sigset_t all, old;
-	pthread_attr_t attr;
-	pthread_t t;
-	bool ok;
-
-	if (pthread_attr_init(&attr))
-		return false;
-	sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	ok = !pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) &&
-	     !pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED) &&
-	     !pthread_create(&t, &attr, looker_main, l);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	(void)pthread_attr_destroy(&attr);
-	return ok;
 }
 
 /* ---- lcores ---- */
@@ -208,7 +182,9 @@ struct unix_look *unix_look(struct unix_looker *l, const struct unix_look_for *w
 	(void)snprintf(k->name, sizeof(k->name), "%s", what->name);
 	k->what.name = k->name;
 	pthread_mutex_lock(&l->lock);
-	if (!l->running && !(l->running = start_thread(l))) {
+	if (!l->running)
+		l->running = thread_start_apart("zvsock-look", looker_main, l) == 0;
+	if (!l->running) {
 		pthread_mutex_unlock(&l->lock);
 		free(k);
 		return NULL;
