@@ -27,7 +27,8 @@
  * Memory mappings of the queue pairs of a device, of one whose frontend is a VMM and of an
  * application. A pair maps each region of its memory table, and keeps the maps of former tables
  * while payload in them is on loan; VU_MAPS_PAIR is the maximum of both together. The device maps
- * its table once more, for the rings.
+ * its table once more, for the rings. While the pages of former tables are being unmapped
+ * (guest_mem_strip()), they are mappings beyond that, as many as a table has for each pair.
  */
 #define VU_MAPS_VMM	 384u
 #define VU_MAPS_APP	 256u

@@ -10,9 +10,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PIECE ((size_t)64 << 20) /* bytes of address space */
+/* mremap() moves whole page tables, up to the bytes of one, if both addresses are congruent. */
+#define TABLE ((size_t)1 << 30)
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 
 /*
  * The page size of a file: hugetlbfs reports it as its block size, and a mapping of such a file
@@ -193,6 +200,63 @@ void guest_mem_unmap(struct guest_mem *m)
 bool guest_mem_unmapped(const struct guest_mem *m)
 {
 	return __atomic_load_n(&m->unmapped, __ATOMIC_ACQUIRE);
+}
+
+/* ---- page tables ---- */
+
+/* An address at which @len bytes are free, congruent to @addr. Somebody else may take it. */
+static uint8_t *find_room(const uint8_t *addr, size_t len)
+{
+	uint8_t *room = mmap(NULL, len + TABLE, PROT_NONE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (room == MAP_FAILED)
+		return NULL;
+	(void)munmap(room, len + TABLE);
+	return room + ((uintptr_t)addr - (uintptr_t)room) % TABLE;
+}
+
+/* Moves the pages of the map at @addr to another address. NULL: they are where they were. */
+static uint8_t *move_pages(uint8_t *addr, size_t len)
+{
+	const unsigned long flags = MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
+	long to;
+
+	if (!guest_mem_space_take(len))
+		return NULL;
+	/* Without MREMAP_FIXED the address is a hint, which mremap() of glibc before 2.41 drops. */
+	to = syscall(SYS_mremap, addr, len, len, flags, find_room(addr, len));
+	if (to == -1) {
+		guest_mem_space_give(len);
+		return NULL;
+	}
+	return (uint8_t *)to; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+struct guest_mem *guest_mem_strip(struct guest_mem *m)
+{
+	struct guest_mem *s;
+
+	if (__atomic_load_n(&m->fault, __ATOMIC_RELAXED) ||
+	    guest_mem_maps() + m->nregions > map_limit_loans())
+		return NULL;
+	s = calloc(1, sizeof(*s));
+	for (uint32_t i = 0; s && i < m->nregions; i++) {
+		uint8_t *addr = move_pages(m->map[i].addr, m->map[i].len);
+
+		if (!addr)
+			continue;
+		s->map[s->nregions].addr = addr;
+		s->map[s->nregions].len = m->map[i].len;
+		s->map[s->nregions++].watch = -1;
+	}
+	if (s && !s->nregions) {
+		free(s);
+		s = NULL;
+	}
+	if (s)
+		s->holders = 2;
+	return s;
 }
 
 /* ---- revocation ---- */

@@ -26,6 +26,12 @@
  * bytes there that differ from the copy, and takes them over unless they have been written again
  * since. This is exact if the application writes each byte once.
  *
+ * To unmap or replace a map takes as long as there are pages in it, and a peer decides how many it
+ * has touched. guest_mem_strip() takes them out of a former table: mremap() with MREMAP_DONTUNMAP
+ * moves whole page tables to another address, in less than a ms for each region, and leaves the map
+ * empty. A thread that may wait unmaps the pages there. What is still used of the former table
+ * comes back by page faults, from the file.
+ *
  * A file that its owner truncates later is handled by api/sigbus.h, if the application allows that:
  * the region turns to zeroes and guest_mem.fault is set.
  *
@@ -118,6 +124,14 @@ bool guest_mem_leave(struct guest_mem *m);
 void guest_mem_unmap(struct guest_mem *m);
 bool guest_mem_unmapped(const struct guest_mem *m);
 void guest_mem_forget(struct guest_mem *m);
+
+/*
+ * Takes all pages out of the maps of @m, which stay as they are otherwise; others may use them
+ * meanwhile. Returns a table that has the pages and no reference: the caller hands it to
+ * guest_mem_unmap(), and calls guest_mem_forget() in addition. NULL: they are where they were (no
+ * memory, map_limit_loans(), a truncated file; hugetlbfs, where there are few; before Linux 5.13).
+ */
+struct guest_mem *guest_mem_strip(struct guest_mem *m);
 
 /*
  * Revocation, once for each map: begin; keep for each buffer that is out; end; catch_up for the

@@ -13,6 +13,7 @@
 
 struct unmapper {
 	uint32_t refs;
+	uint32_t count;		/* tables that are not unmapped yet; atomic */
 	uint32_t running;	/* it has a thread, or waits for one; atomic */
 	struct guest_mem *maps; /* the newest first; atomic */
 	struct unmapper *next;	/* in `waiting` */
@@ -50,6 +51,7 @@ static bool take(struct unmapper *u)
 	     m = next) {
 		next = m->next;
 		guest_mem_unmap(m);
+		__atomic_sub_fetch(&u->count, 1, __ATOMIC_RELEASE);
 	}
 	/* Whoever pushes from here on sees that there is no thread, or this thread sees the map. */
 	__atomic_store_n(&u->running, 0, __ATOMIC_SEQ_CST);
@@ -127,9 +129,26 @@ void unmapper_put(struct unmapper *u)
 
 void unmapper_add(struct unmapper *u, struct guest_mem *m)
 {
+	__atomic_add_fetch(&u->count, 1, __ATOMIC_RELAXED);
 	push_map(u, m);
 	if (__atomic_exchange_n(&u->running, 1, __ATOMIC_SEQ_CST))
 		return;
 	push_waiting(unmapper_get(u));
 	(void)sem_post(&waits);
+}
+
+void unmapper_drop(struct unmapper *u, struct guest_mem *m)
+{
+	if (!u) {
+		guest_mem_put(m);
+	} else if (m) {
+		if (guest_mem_leave(m))
+			unmapper_add(u, m);
+		guest_mem_forget(m);
+	}
+}
+
+uint32_t unmapper_count(const struct unmapper *u)
+{
+	return u ? __atomic_load_n(&u->count, __ATOMIC_ACQUIRE) : 0;
 }

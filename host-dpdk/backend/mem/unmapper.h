@@ -3,15 +3,17 @@
  * Unmaps guest memory for threads that must not wait.
  *
  * munmap() takes as long as the peer likes: 55 ms for each GiB that was touched, and longer if
- * others hold the locks of the file. The owner of a queue, which serves other guests too, gets the
- * last token of a former memory table back, so it gives the map to an unmapper: a push on a list
- * and sem_post(). There is one for each device, so none waits for another's. It has a thread only
- * while there is something to unmap. An owner cannot make that thread, because pthread_create()
- * waits for mmap_lock, so one thread of the process does, which otherwise sleeps. If none can be
- * made (limit of the user or of the cgroup), it tries again until one can.
+ * others hold the locks of the file. The owner of a queue, which gets the last token of a former
+ * memory table back, and the control thread serve other guests too. So they give the map to an
+ * unmapper: a push on a list and sem_post(). There is one for each device, so none waits for
+ * another's. It has a thread only while there is something to unmap. An owner cannot make that
+ * thread, because pthread_create() waits for mmap_lock, so one thread of the process does, which
+ * otherwise sleeps. If none can be made (limit of the user or of the cgroup), it tries again until
+ * one can.
  *
  * A map that waits here counts like any other (guest_mem_maps(), vhost_epochs_fit()), which bounds
- * what a peer can have here.
+ * what a peer can have here. A frontend whose next memory table would not fit beside them waits
+ * (vhost_pair_unmaps()).
  */
 #ifndef ZV_UNMAPPER_H
 #define ZV_UNMAPPER_H
@@ -28,5 +30,10 @@ struct unmapper *unmapper_get(struct unmapper *u);
 void unmapper_put(struct unmapper *u);
 /* Calls guest_mem_unmap(@m), soon. Any thread; does not wait. */
 void unmapper_add(struct unmapper *u, struct guest_mem *m);
+/* Drops a reference to @m; if it was the last, @u unmaps (NULL: this thread). NULL @m is allowed.
+ */
+void unmapper_drop(struct unmapper *u, struct guest_mem *m);
+/* Tables that are not unmapped yet. Any thread; 0 for NULL. */
+uint32_t unmapper_count(const struct unmapper *u);
 
 #endif

@@ -41,16 +41,31 @@ void vhost_epoch_free(struct vhost_epoch *ep)
 	free(ep);
 }
 
-/* The last token is back, but the unmapper has not unmapped the memory yet. */
+/* Nobody uses the memory any more, but the unmapper has not unmapped it yet. */
 static bool still_mapped(const struct vhost_epoch *ep)
 {
 	return ep->left && !ep->shared && !guest_mem_unmapped(ep->mem);
+}
+
+static void leave(struct vhost_pair *q)
+{
+	struct unmapper *u = __atomic_load_n(&q->unmapper, __ATOMIC_ACQUIRE);
+
+	for (struct vhost_epoch *ep = q->retired; ep && u; ep = ep->next) {
+		if (ep->out || ep->left)
+			continue;
+		ep->left = true;
+		ep->shared = !guest_mem_leave(ep->mem);
+		if (!ep->shared)
+			unmapper_add(u, ep->mem);
+	}
 }
 
 struct vhost_epoch *vhost_epochs_ended(struct vhost_pair *q)
 {
 	struct vhost_epoch *ended = NULL;
 
+	leave(q);
 	for (struct vhost_epoch **p = &q->retired; *p;) {
 		struct vhost_epoch *ep = *p;
 
@@ -77,17 +92,32 @@ void vhost_epochs_free(struct vhost_epoch *ep)
 
 void vhost_epochs_leave(struct vhost_pair *q)
 {
-	struct unmapper *u = __atomic_load_n(&q->unmapper, __ATOMIC_ACQUIRE);
-
-	for (struct vhost_epoch *ep = q->retired; ep && u; ep = ep->next) {
-		if (ep->out || ep->left)
-			continue;
-		ep->left = true;
-		ep->shared = !guest_mem_leave(ep->mem);
-		if (!ep->shared)
-			unmapper_add(u, ep->mem);
-	}
 	vhost_epochs_free(vhost_epochs_ended(q));
+}
+
+/* The pages of @ep, in an epoch of their own, which counts until they are unmapped. */
+static void strip(struct vhost_pair *q, struct vhost_epoch *ep)
+{
+	struct vhost_epoch *pages = calloc(1, sizeof(*pages));
+
+	if (pages)
+		pages->mem = guest_mem_strip(ep->mem);
+	if (!pages || !pages->mem) {
+		free(pages);
+		return;
+	}
+	ep->stripped = true;
+	pages->left = true;
+	pages->next = q->retired;
+	q->retired = pages;
+	unmapper_add(q->unmapper, pages->mem);
+}
+
+void vhost_epochs_strip(struct vhost_pair *q)
+{
+	for (struct vhost_epoch *ep = q->retired; ep && q->unmapper; ep = ep->next)
+		if (ep->out && !ep->stripped && !ep->revoked)
+			strip(q, ep);
 }
 
 /* What retired epochs keep. */
@@ -103,6 +133,13 @@ static void keep(struct kept *k, const struct guest_mem *mem)
 		k->bytes += mem->map[i].len;
 	k->maps += mem->nregions;
 	k->epochs++;
+}
+
+/* A table of @nregions may be mapped beside @k. */
+static bool within(const struct vhost_pair *q, const struct kept *k, unsigned max,
+		   uint32_t nregions)
+{
+	return k->epochs <= max && k->bytes <= q->retired_max && k->maps + nregions <= q->maps_max;
 }
 
 /* The current epoch has tokens that are out. */
@@ -124,8 +161,25 @@ bool vhost_epochs_fit(const struct vhost_pair *q, unsigned max, const struct gue
 	if (current_has_loans(q))
 		keep(&k, q->ep->mem);
 	return k.epochs == 0 ||
-	       (k.epochs <= max && k.bytes <= q->retired_max &&
-		k.maps + next->nregions <= q->maps_max && guest_mem_maps() <= map_limit_loans());
+	       (within(q, &k, max, next->nregions) && guest_mem_maps() <= map_limit_loans());
+}
+
+bool vhost_pair_unmaps(struct vhost_pair *q)
+{
+	struct kept k = {0};
+	bool unmaps = false;
+
+	if (!unmapper_count(q->unmapper))
+		return false;
+	quiesce_stop(&q->tq.qs);
+	for (const struct vhost_epoch *ep = q->retired; ep; ep = ep->next) {
+		unmaps |= still_mapped(ep);
+		keep(&k, ep->mem);
+	}
+	if (q->ep)
+		keep(&k, q->ep->mem);
+	quiesce_resume(&q->tq.qs);
+	return unmaps && !within(q, &k, VHOST_RETIRED - 1, GUEST_MEM_REGIONS);
 }
 
 bool vhost_chain_stale(struct vhost_pair *q, struct vhost_chain *c)
@@ -213,6 +267,7 @@ bool vhost_pair_revoke(struct vhost_pair *q, const struct vhost_ring *from,
 	struct sweep s = {.tx = VHOST_TX_COPY_MAX};
 	bool good = true;
 
+	vhost_epochs_strip(q);
 	for (struct vhost_epoch *ep = q->retired; ep; ep = ep->next) {
 		if (!ep->revoked && ep->out)
 			good &= epoch_revoke(q, ep, from, now, &s);

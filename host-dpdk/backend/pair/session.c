@@ -85,7 +85,7 @@ static void unwatch(struct vhost_pair *q)
 	if (q->watchfd >= 0)
 		(void)close(q->watchfd);
 	q->watchfd = -1;
-	guest_mem_put(q->watched);
+	unmapper_drop(q->unmapper, q->watched);
 	q->watched = NULL;
 }
 
@@ -269,7 +269,7 @@ void vhost_pair_idle(struct vhost_pair *q)
 bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhost_pair_bases *b)
 {
 	struct vhost_epoch *ended;
-	bool good;
+	bool good, fits;
 
 	if (!q->loaded || q->paused)
 		return false;
@@ -280,10 +280,11 @@ bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhos
 	}
 	good = vhost_pair_deferred_reserve(q) == 0;
 	vhost_epoch_retire(q);
+	fits = check_kept(q, VHOST_RETIRED, rings) == 0; /* which the pause keeps too */
 	good = vhost_pair_revoke(q, &q->from_guest, rings) && good;
 	return_in_flight(q);
 	ended = vhost_epochs_ended(q);
-	if (good && check_kept(q, VHOST_RETIRED, rings) < 0) { /* which the pause keeps too */
+	if (good && !fits) {
 		good = false;
 		zv_log_limited(&q->tq.log, ZV_LOG_ERR,
 			       "%s: queue %u cannot go on after this pause: buffers in use keep "
@@ -458,6 +459,7 @@ int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s
 	}
 	if (ep)
 		ret = epoch_change(q, ep);
+	vhost_epochs_strip(q);
 	if (!q->ep || ret == -EBUSY) /* no session goes on with what is out */
 		(void)vhost_pair_revoke(q, &old, NULL);
 	ended = vhost_epochs_ended(q);

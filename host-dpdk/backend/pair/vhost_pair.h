@@ -40,9 +40,11 @@
  * session and one generation of guest memory; each chain points to the epoch in which it was taken.
  * While that epoch is the current one (the usual case: one comparison), giving the token back means
  * work on a ring. An epoch that has ended counts the tokens that are still out and drops its
- * reference to the memory with the last of them; no count is kept before that. The owner gives that
- * memory to q->unmapper, and until it is unmapped, the epoch is kept and counts. The number of
- * ended epochs that a peer can make us keep is bounded: beyond VHOST_RETIRED, retired_max bytes of
+ * reference to the memory with the last of them; no count is kept before that. That memory is given
+ * to q->unmapper, and until it is unmapped, the epoch is kept and counts. The pages of memory of
+ * which tokens are still out are given to it when the epoch ends (guest_mem_strip()), so former
+ * tables keep none but those that are used, and to revoke them later is quick. The number of ended
+ * epochs that a peer can make us keep is bounded: beyond VHOST_RETIRED, retired_max bytes of
  * address space, or maps_max mappings together with the current ones, the session ends or does not
  * start. That is found out before anything is changed, so a peer never has more than that.
  *
@@ -113,6 +115,7 @@ struct vhost_epoch {
 	uint32_t out;  /* retired epochs only: tokens still out */
 	bool revoked;  /* its memory is private now */
 	bool returned; /* its chains belong to the driver again */
+	bool stripped; /* the unmapper has the pages that were in its memory */
 	bool left;     /* its memory is not used any more; the unmapper has it ... */
 	bool shared;   /* ... not, because others use it */
 };
@@ -193,7 +196,7 @@ struct vhost_pair {
 	bool full;	      /* the last try to start or go on was refused for one of these */
 	uint32_t sweep_max;   /* limit of vhost_pair_sweep(); the caller may lower it */
 	struct wake_limit own_wakes;
-	struct unmapper *unmapper; /* for the owner; a reference. NULL: it unmaps itself */
+	struct unmapper *unmapper; /* a reference. NULL: whoever drops memory unmaps it */
 	struct fd_closer *closer;  /* closes kick and call descriptors; NULL: close() */
 	int kickfd[2];		   /* dup'ed, in epfd; -1: none */
 	int epfd, wakefd;
@@ -240,6 +243,9 @@ int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
  * the new table, or loans use up VHOST_RETIRED, retired_max or maps_max).
  */
 int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s);
+/* True: memory that the pair has used is not unmapped yet, and there may be no room for another
+ * table beside it. There will be: whoever has one should wait. */
+bool vhost_pair_unmaps(struct vhost_pair *q);
 /* Replaces the descriptor by a dup of @fd (-1: none). 0 or -errno, and then there is none (-EINVAL:
  * not usable for calls, vhost_call.h, or no eventfd for kicks). */
 int vhost_pair_set_call(struct vhost_pair *q, enum vhost_direction ring, int fd);

@@ -57,12 +57,17 @@ struct vhost_epoch *vhost_epoch_new(struct guest_mem *mem, uint32_t session);
 /* Ends the current epoch: from now on it counts its tokens and is kept in q->retired. */
 void vhost_epoch_retire(struct vhost_pair *q);
 void vhost_epoch_free(struct vhost_epoch *ep);
-/* Takes retired epochs without tokens out of q->retired. */
+/* Gives the memory of retired epochs without tokens to q->unmapper, and takes those whose memory is
+ * unmapped, or that have no unmapper, out of q->retired. */
 struct vhost_epoch *vhost_epochs_ended(struct vhost_pair *q);
-/* Frees them. Unmapping may take long: control thread, and not while it has stopped the owner. */
+/* Frees them; without an unmapper that unmaps, which may take long: control thread, and not while
+ * it has stopped the owner. */
 void vhost_epochs_free(struct vhost_epoch *ended);
-/* Both for the owner, which must not wait: q->unmapper unmaps. */
+/* Both, for the owner. */
 void vhost_epochs_leave(struct vhost_pair *q);
+/* Gives the pages of retired epochs whose tokens are out to q->unmapper: guest_mem_strip(). Control
+ * thread. */
+void vhost_epochs_strip(struct vhost_pair *q);
 /*
  * True: @next may be mapped beside what loans keep, the current epoch included if it has any, and
  * what is not unmapped yet since they are back. That are at most @max epochs, within retired_max

@@ -21,7 +21,7 @@
 
 /* ---- what the sockets say ---- */
 
-/* One for all pairs. Without memory for it, owners unmap themselves until the next frontend
+/* One for all pairs. Without memory for it, whoever drops a map unmaps it, until the next frontend
  * comes. */
 static void get_unmapper(struct vu_dev *d)
 {
@@ -89,6 +89,17 @@ static void on_again(void *ctx)
 	vu_start_again(ctx);
 }
 
+/* A new memory table waits until there is room for it. */
+static bool on_busy(void *ctx)
+{
+	const struct vu_dev *d = ctx;
+	bool busy = false;
+
+	for (unsigned i = 0; i < d->nqueues && !busy; i++)
+		busy = vhost_pair_unmaps(d->queues[i]);
+	return busy;
+}
+
 static const struct vu_server_ops server_ops = {
 	.attached = on_attached,
 	.message = on_message,
@@ -96,6 +107,7 @@ static const struct vu_server_ops server_ops = {
 	.gone = on_gone,
 	.died = on_died,
 	.again = on_again,
+	.busy = on_busy,
 };
 
 /* ---- open and close ---- */

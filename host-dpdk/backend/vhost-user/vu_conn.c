@@ -224,7 +224,8 @@ static void next_messages(struct vu_conn *c)
 	const char *why;
 	int ret;
 
-	for (unsigned i = 0; i < VU_TURN && !c->dead && c->state == VU_READING; i++) {
+	for (unsigned i = 0; i < VU_TURN && !c->dead && c->state == VU_READING && !vu_waits(c->sk);
+	     i++) {
 		ret = vu_read(&c->in, c->sock.fd, vu_head_refused, &why);
 		if (ret == 0)
 			break;

@@ -16,6 +16,12 @@ _Static_assert(GUEST_MEM_REGIONS == VU_REGIONS, "a memory table fits");
 
 /* ---- memory ---- */
 
+/* The map for the rings, of which a lot may have been used to receive what was sent last. */
+static void drop_rings(struct vu_dev *d, struct guest_mem *rings)
+{
+	unmapper_drop(d->nqueues ? d->queues[0]->unmapper : NULL, rings);
+}
+
 /* After the maps, so that this close frees the memory of a frontend that has ended. */
 static void forget_sources(struct vu_dev *d, struct guest_mem_src *src, unsigned n)
 {
@@ -243,7 +249,8 @@ static const char *start_error(int err)
 	case -EAGAIN:
 		return "the frontend has not told where the guest's IOMMU has its rings";
 	case -EBUSY:
-		return "the application holds buffers of too many former sessions";
+		return "the application holds buffers of too many former sessions, or their memory "
+		       "is just being unmapped";
 	case -ENOMEM:
 		return guest_mem_maps() + GUEST_MEM_REGIONS < map_limit_peers()
 			       ? zv_strerror(err)
@@ -428,7 +435,7 @@ void vu_forget_frontend(struct vu_dev *d)
 		pair_stop(d, i);
 	vu_drop_events(d);
 	guest_shares_table(&d->shares, NULL, NULL);
-	guest_mem_put(d->rings);
+	drop_rings(d, d->rings);
 	d->rings = NULL;
 	forget_sources(d, d->src, d->nsrc);
 	d->nsrc = 0;
@@ -516,7 +523,7 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 		guest_mem_put(s.mem);
 		pair_update(d, i);
 	}
-	guest_mem_put(old);
+	drop_rings(d, old);
 	forget_sources(d, was, nwas);
 	send_reset(d);
 	vu_shmem_table(d);

@@ -27,6 +27,7 @@
  * repeat it at once. So a socket gets at most a quarter of the thread's time: the time spent on it
  * is measured, and the socket is then ignored for three times as long. Unused descriptors are
  * closed by a thread of the socket's own (fd_closer.h), and the socket waits while these are many.
+ * It also waits while ops->busy says that the owner has something to finish.
  *
  * Connecting to a VMM (mode client) may take as long as whoever has its directory likes. A thread
  * does it for each attempt (vu_dial.c).
@@ -71,6 +72,9 @@ struct vu_server_ops {
 	/* After gone(): its process has ended too, and no other frontend has come. NULL: not
 	 * wanted. */
 	void (*died)(void *ctx);
+	/* True: no further message until it says otherwise; it is asked again and again. NULL: is
+	 * never busy. */
+	bool (*busy)(void *ctx);
 };
 
 /* The link keeps the state of feature negotiation. One link for each frontend. */

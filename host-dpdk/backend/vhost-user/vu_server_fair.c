@@ -10,7 +10,7 @@
 #define COST_NS		 200000u    /* a turn that takes no more is not worth a rest */
 #define REST		 3u	    /* as many times as long as the turn: a quarter of the thread */
 #define CLOSER_FEW	 8u	    /* descriptors that may wait to be closed */
-#define CLOSER_CHECK_NS	 1000000u   /* until the next check of the fd_closer, ... */
+#define CLOSER_CHECK_NS	 1000000u   /* until the next vu_waits(), ... */
 #define CLOSER_CHECK_MAX 200000000u /* ... twice as long each time, and no longer than this */
 #define NO_EVENTS	 EPOLLET    /* hang-ups are always reported; like this, once */
 
@@ -71,6 +71,12 @@ static void go_on(struct vu_socket *sk)
 	}
 }
 
+bool vu_waits(const struct vu_socket *sk)
+{
+	return fd_closer_count(sk->closer) > CLOSER_FEW ||
+	       (sk->c.ops->busy && sk->c.ops->busy(sk->c.ctx));
+}
+
 void vu_serve(struct vu_source *s, uint32_t events)
 {
 	struct vu_socket *sk = s->sk;
@@ -82,7 +88,7 @@ void vu_serve(struct vu_source *s, uint32_t events)
 	before = cpu_ns();
 	s->ready(s, events);
 	before = cpu_ns() - before;
-	if (fd_closer_count(sk->closer) > CLOSER_FEW && before < CLOSER_CHECK_NS / REST)
+	if (before < CLOSER_CHECK_NS / REST && vu_waits(sk))
 		rest(sk, CLOSER_CHECK_NS);
 	else if (before > COST_NS)
 		rest(sk, REST * before);
@@ -91,7 +97,7 @@ void vu_serve(struct vu_source *s, uint32_t events)
 void vu_rest_over(struct vu_socket *sk)
 {
 	fd_closer_retry();
-	if (fd_closer_count(sk->closer) <= CLOSER_FEW) {
+	if (!vu_waits(sk)) {
 		go_on(sk);
 		return;
 	}

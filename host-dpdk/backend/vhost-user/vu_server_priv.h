@@ -49,7 +49,7 @@ struct vu_socket {
 	uint64_t retry;		  /* time of the next connect or accept; UINT64_MAX: none */
 	uint64_t again;		  /* time to call c.ops->again; UINT64_MAX: none */
 	uint64_t rest;		  /* not served before then; UINT64_MAX: no limit */
-	uint64_t closer_ns;	  /* duration of the last wait for the fd_closer */
+	uint64_t closer_ns;	  /* duration of the last wait: vu_waits() */
 	struct fd_closer *closer; /* descriptors of its frontends being closed */
 	TAILQ_ENTRY(vu_socket) next;
 };
@@ -86,6 +86,8 @@ static inline bool vu_rests(const struct vu_socket *sk)
 	return sk->rest != UINT64_MAX;
 }
 
+/* The next message of @sk has to wait for what others have left to do. */
+bool vu_waits(const struct vu_socket *sk);
 /* Handles an event of @s; if that took long, its socket rests afterwards. */
 void vu_serve(struct vu_source *s, uint32_t events);
 /* Ends a rest, or extends it. */

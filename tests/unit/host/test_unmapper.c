@@ -1,28 +1,68 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Former memory tables of a queue pair are unmapped by another thread than the owner's. */
+/* Former memory tables of a queue pair are unmapped by a thread that nobody waits for. */
 #include "dev_fix.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define ANY ((void *)&stuck)
+
 int __real_munmap(void *addr, size_t len);
 int __wrap_munmap(void *addr, size_t len);
+void *__real_mremap(void *addr, size_t was, size_t len, int flags, void *to);
+void *__wrap_mremap(void *addr, size_t was, size_t len, int flags, void *to);
 int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
 
 static __thread unsigned mine; /* calls of munmap() by this thread */
 static __thread bool tester;   /* this thread runs the tests */
-static void *stuck;	       /* munmap() of this address waits, in other threads; atomic */
-static bool is_stuck;	       /* ... as it does; atomic */
-static unsigned no_threads;    /* so many cannot be made; atomic */
-static size_t largest;	       /* bytes unmapped by one call of another thread; atomic */
+static size_t unmapped;	       /* pages that it has unmapped or replaced */
+static void *stuck;   /* munmap() of this address, or of any, waits in other threads; atomic */
+static bool is_stuck; /* ... as it does; atomic */
+static unsigned no_threads; /* so many cannot be made; atomic */
+static size_t largest;	    /* bytes unmapped by one call of another thread; atomic */
+
+/* Pages of this process in the range. */
+static size_t pages(const void *addr, size_t len)
+{
+	static uint64_t entry[512];
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	size_t at = (uintptr_t)addr / 4096, left = len / 4096, n = 0;
+
+	assert_true(fd >= 0);
+	for (ssize_t got; left; left -= (size_t)got, at += (size_t)got) {
+		got = pread(fd, entry, (left < 512 ? left : 512) * 8, (off_t)at * 8) / 8;
+		assert_true(got > 0);
+		for (ssize_t i = 0; i < got; i++)
+			n += entry[i] >> 63;
+	}
+	(void)close(fd);
+	return n;
+}
+
+void *__wrap_mremap(void *addr, size_t was, size_t len, int flags, void *to)
+{
+	if (tester)
+		unmapped += pages(to, len);
+	return __real_mremap(addr, was, len, flags, to);
+}
+
+static bool is_held(const void *addr)
+{
+	const void *held = __atomic_load_n(&stuck, __ATOMIC_ACQUIRE);
+
+	return held == addr || held == ANY;
+}
 
 int __wrap_munmap(void *addr, size_t len)
 {
 	mine++;
-	while (!tester && __atomic_load_n(&stuck, __ATOMIC_ACQUIRE) == addr) {
+	if (tester)
+		unmapped += pages(addr, len);
+	while (!tester && is_held(addr)) {
 		__atomic_store_n(&is_stuck, true, __ATOMIC_RELEASE);
 		(void)usleep(1000);
 	}
@@ -42,10 +82,15 @@ int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(vo
 	return __real_pthread_create(t, a, run, arg);
 }
 
-static void hold(const struct guest_mem *m)
+static void hold_at(void *addr)
 {
 	__atomic_store_n(&is_stuck, false, __ATOMIC_RELAXED);
-	__atomic_store_n(&stuck, m ? m->map[0].addr : NULL, __ATOMIC_RELEASE);
+	__atomic_store_n(&stuck, addr, __ATOMIC_RELEASE);
+}
+
+static void hold(const struct guest_mem *m)
+{
+	hold_at(m ? m->map[0].addr : NULL);
 }
 
 static void wait_until_stuck(void)
@@ -117,6 +162,7 @@ static void the_owner_does_not_unmap(void **state)
 	token = lend(f, 0);
 	hold(f->q->ep->mem);
 	assert_int_equal(change_table(f), 0);
+	wait_for_maps(before + 1); /* the table's pages are gone */
 	calls = mine;
 	f->tq->ops->rx_release(f->tq, token);
 	assert_int_equal(mine, calls);
@@ -125,7 +171,7 @@ static void the_owner_does_not_unmap(void **state)
 	wait_for_retired(f);
 	assert_int_equal(guest_mem_maps(), before);
 	assert_int_equal(change_table(f), 0); /* the control thread frees the rest */
-	assert_null(f->q->retired);
+	assert_true(!f->q->retired || !f->q->retired->next);
 	assert_int_equal(f->tq->up, 1);
 }
 
@@ -160,7 +206,7 @@ static void what_waits_is_bounded(void **state)
 	int ret = 0;
 
 	give_unmapper(f);
-	hold(f->q->ep->mem);
+	hold_at(ANY);
 	f->q->maps_max = 4;
 	for (; ret == 0 && n < 8; n++) {
 		token = lend(f, n);
@@ -169,7 +215,7 @@ static void what_waits_is_bounded(void **state)
 		wait_until_stuck(); /* the next ones wait for this one */
 	}
 	assert_int_equal(ret, -EBUSY);
-	assert_int_equal(n, 4);
+	assert_int_equal(n, 3); /* each change leaves the table, and its pages */
 	assert_int_equal(f->tq->stats.loan_limit, 1);
 	assert_true(vhost_pair_stop(f->q, &b));
 	hold(NULL);
@@ -189,13 +235,13 @@ static void a_pair_ends_meanwhile(void **state)
 
 	give_unmapper(f);
 	token = lend(f, 0);
-	hold(f->q->ep->mem);
+	hold_at(ANY);
 	assert_int_equal(change_table(f), 0);
 	f->tq->ops->rx_release(f->tq, token);
 	assert_non_null(f->q->retired);
 	(void)vhost_pair_stop(f->q, &b);
 	vhost_pair_fini(f->q);
-	assert_int_equal(guest_mem_maps(), before);
+	assert_int_equal(guest_mem_maps(), before + 2); /* the pages, and the last table */
 	hold(NULL);
 	wait_for_maps(before - 1);
 	assert_int_equal(vhost_pair_init(f->q, 0, "test"), 0);
@@ -209,6 +255,128 @@ static struct guest_mem *left(const struct guest_mem_src *src)
 	assert_int_equal(guest_mem_import(&m, src, 1), 0);
 	assert_true(guest_mem_leave(m));
 	return m;
+}
+
+#define LARGE ((size_t)32 << 20)
+#define FEW   256u /* pages: a fault maps 16, of buffers and rings */
+
+/* The guest's memory, and a large region in addition. */
+static struct guest_mem *large_map(struct fix *f, int fd)
+{
+	struct guest_mem_src src[2] = {guest_src(&f->g)};
+	struct guest_mem *m;
+
+	src[1] = (struct guest_mem_src){.gpa = {1ull << 40}, .uva = {1ull << 40}, .size = LARGE};
+	src[1].fd = fd;
+	assert_int_equal(guest_mem_import(&m, src, 2), 0);
+	return m;
+}
+
+static void touch(const struct guest_mem *m)
+{
+	for (size_t at = 0; at < LARGE; at += 4096)
+		(void)*(volatile uint8_t *)(m->r[1].va + at);
+	assert_int_equal(pages(m->r[1].va, LARGE), LARGE / 4096);
+}
+
+static void to_large(struct fix *f, int fd)
+{
+	struct guest_mem *m = large_map(f, fd);
+	struct vhost_pair_setup s;
+
+	fill_setup(f, &s, m);
+	assert_int_equal(vhost_pair_switch_mem(f->q, &s), 0);
+	guest_mem_put(m);
+	touch(f->q->ep->mem);
+}
+
+/*
+ * A frontend touches all of its memory and changes the table, with a buffer on loan each time; then
+ * the rings stop, or pause. The control thread neither unmaps nor replaces what was touched, and
+ * former tables do not keep it.
+ */
+static void work_does_not_grow_with_memory(void **state)
+{
+	struct fix *f = *state;
+	const uint32_t before = guest_mem_maps();
+	struct vhost_pair_bases b;
+	struct guest_mem *rings;
+	uint32_t token[6];
+	int fd = memfd_create("large", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, LARGE), 0);
+	give_unmapper(f);
+	for (unsigned round = 0; round < 2; round++) {
+		unmapped = 0;
+		for (uint16_t i = 0; i < 6; i++) {
+			struct guest_mem *was = f->q->ep->mem;
+
+			token[i] = lend(f, i);
+			to_large(f, fd);
+			if (i)
+				assert_true(pages(was->r[1].va, LARGE) < FEW);
+			for (unsigned k = 0; k < 8; k++)
+				assert_int_equal(f->pkt[0].seg[0].base[k], k + 1);
+		}
+		rings = own_map(f);
+		if (round)
+			assert_true(vhost_pair_pause(f->q, rings, &b));
+		else
+			assert_true(vhost_pair_stop(f->q, &b));
+		guest_mem_put(rings);
+		assert_true(unmapped < FEW);
+		for (unsigned i = 0; i < 6; i++)
+			f->tq->ops->rx_release(f->tq, token[i]);
+		assert_true(unmapped < FEW);
+		fresh(f, N);
+	}
+	assert_int_equal(change_table(f), 0);
+	wait_for_maps(before);
+	assert_int_equal(close(fd), 0);
+}
+
+/* A table without loans is given away as well. */
+static void nor_without_loans(void **state)
+{
+	struct fix *f = *state;
+	const uint32_t before = guest_mem_maps();
+	struct vhost_pair_bases b;
+	int fd = memfd_create("large", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, LARGE), 0);
+	give_unmapper(f);
+	unmapped = 0;
+	to_large(f, fd);
+	to_large(f, fd);
+	assert_true(vhost_pair_stop(f->q, &b));
+	assert_true(unmapped < FEW);
+	wait_for_maps(before - 1);
+	fresh(f, N);
+	assert_int_equal(close(fd), 0);
+}
+
+/* A guest that plugs memory faster than it is unmapped has to wait, and loses nothing. */
+static void a_table_waits_for_room(void **state)
+{
+	struct fix *f = *state;
+
+	give_unmapper(f);
+	hold(f->q->ep->mem);
+	f->q->maps_max = 3 * GUEST_MEM_REGIONS;
+	for (unsigned n = 0; n < 40; n++) {
+		if (vhost_pair_unmaps(f->q)) {
+			wait_until_stuck();
+			hold(NULL);
+			wait_for_retired(f);
+			assert_false(vhost_pair_unmaps(f->q));
+			hold(f->q->ep->mem);
+		}
+		assert_int_equal(change_table(f), 0);
+	}
+	hold(NULL);
+	wait_for_retired(f);
+	assert_int_equal(f->tq->session, 1);
+	assert_int_equal(f->tq->stats.loan_limit, 0);
 }
 
 /* One device does not wait for another's, and threads that cannot be made are tried again. */
@@ -238,7 +406,7 @@ static void devices_do_not_wait_for_each_other(void **state)
 }
 
 /* A large map goes in pieces, all of it. */
-static void pieces(void **state)
+static void in_pieces(void **state)
 {
 	struct fix *f = *state;
 	struct guest_mem_src src = guest_src(&f->g);
@@ -266,6 +434,18 @@ static void pieces(void **state)
 	assert_int_equal(close(src.fd), 0);
 }
 
+/* The next test counts maps. */
+static int settle(void **state)
+{
+	const int ret = teardown(state);
+
+	wait_for_maps(0);
+	return ret;
+}
+
+#undef T
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, settle)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -273,8 +453,11 @@ int main(void)
 		T(nor_when_a_ring_breaks),
 		T(what_waits_is_bounded),
 		T(a_pair_ends_meanwhile),
+		T(work_does_not_grow_with_memory),
+		T(nor_without_loans),
+		T(a_table_waits_for_room),
 		T(devices_do_not_wait_for_each_other),
-		T(pieces),
+		T(in_pieces),
 	};
 
 	tester = true;

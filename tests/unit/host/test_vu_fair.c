@@ -32,6 +32,8 @@
 struct device {
 	uint32_t messages;
 	bool dear;
+	bool busy;    /* atomic */
+	bool is_busy; /* with the first message */
 	struct zv_log_limit log;
 	struct vu_socket *sk;
 	char path[64];
@@ -67,6 +69,8 @@ static int on_message(void *ctx, struct vu_exchange *x)
 
 	while (d->dear && clock_ns(CLOCK_THREAD_CPUTIME_ID) < end)
 		;
+	if (d->is_busy)
+		__atomic_store_n(&d->busy, true, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&d->messages, 1, __ATOMIC_SEQ_CST);
 	x->answer.size = 8;
 	x->answer.payload.u64 = 1;
@@ -80,7 +84,17 @@ static int no_link(const char *name, void **link)
 	return zv_err(-EMFILE, "no link");
 }
 
-static const struct vu_server_ops ops = {nothing, on_message, on_refused, nothing, nothing, NULL};
+static bool on_busy(void *ctx)
+{
+	return __atomic_load_n(&((struct device *)ctx)->busy, __ATOMIC_SEQ_CST);
+}
+
+static const struct vu_server_ops ops = {.attached = nothing,
+					 .message = on_message,
+					 .refused = on_refused,
+					 .gone = nothing,
+					 .again = nothing,
+					 .busy = on_busy};
 static const struct vu_link_ops link_ops = {no_link, nothing};
 
 static int setup(void **state)
@@ -286,12 +300,34 @@ static void slow_closes_outlive_the_socket(void **state)
 	(void)close(reader);
 }
 
+/* A message that leaves something to be finished is the last one until that is done. */
+static void a_busy_owner_gets_no_message(void **state)
+{
+	int front = dial(&dev[0]);
+
+	(void)state;
+	dev[0].is_busy = true;
+	for (unsigned i = 0; i < VU_TURN; i++)
+		ask(front);
+	answered(front);
+	for (unsigned i = 0; i < 5; i++)
+		serves(&dev[1]);
+	assert_int_equal(__atomic_load_n(&dev[0].messages, __ATOMIC_SEQ_CST), 1);
+	__atomic_store_n(&dev[0].busy, false, __ATOMIC_SEQ_CST);
+	answered(front);
+	assert_int_equal(__atomic_load_n(&dev[0].messages, __ATOMIC_SEQ_CST), 2);
+	(void)close(front);
+	__atomic_store_n(&dev[0].busy, false, __ATOMIC_SEQ_CST);
+	serves(&dev[1]);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_dear_frontend_has_a_share),
+		T(a_busy_owner_gets_no_message),
 		T(slow_closes_delay_nobody),
 		T(slow_closes_outlive_the_socket),
 	};

@@ -129,7 +129,8 @@ static void on_gone(void *ctx)
 	__atomic_add_fetch(&((struct device *)ctx)->gone, 1, __ATOMIC_SEQ_CST);
 }
 
-static const struct vu_server_ops ops = {on_attached, on_message, on_refused, on_gone, NULL, NULL};
+static const struct vu_server_ops ops = {
+	.attached = on_attached, .message = on_message, .refused = on_refused, .gone = on_gone};
 
 static struct vu_terms terms = {.nrings = 3, .ring_max = VU_VRING_SIZE_MAX, .mem_max = 1ull << 40};
 
