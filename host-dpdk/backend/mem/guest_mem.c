@@ -129,6 +129,53 @@ static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_sr
 	return 0;
 }
 
+/* Order of regions: those of one file together, by their offsets. */
+static bool before(const struct guest_mem *m, unsigned a, unsigned b)
+{
+	if (m->map[a].dev != m->map[b].dev)
+		return m->map[a].dev < m->map[b].dev;
+	if (m->map[a].ino != m->map[b].ino)
+		return m->map[a].ino < m->map[b].ino;
+	return m->map[a].offset < m->map[b].offset;
+}
+
+/* Bytes of files that the regions have between them, each counted once. */
+static uint64_t bytes_of_files(const struct guest_mem *m)
+{
+	unsigned order[GUEST_MEM_REGIONS];
+	uint64_t bytes = 0, until = 0;
+
+	for (unsigned i = 0; i < m->nregions; i++) {
+		unsigned at = i;
+
+		for (; at && before(m, i, order[at - 1]); at--)
+			order[at] = order[at - 1];
+		order[at] = i;
+	}
+	for (unsigned k = 0; k < m->nregions; k++) {
+		unsigned i = order[k];
+		uint64_t start = m->map[i].offset, end = start + m->r[i].size;
+
+		if (k && m->map[i].dev == m->map[order[k - 1]].dev &&
+		    m->map[i].ino == m->map[order[k - 1]].ino && start < until)
+			start = until;
+		if (end > start) {
+			bytes += end - start;
+			until = end;
+		}
+	}
+	return bytes;
+}
+
+static bool has_aliases(const struct guest_mem *m)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < m->nregions; i++)
+		bytes += m->r[i].size;
+	return bytes / 2 > bytes_of_files(m);
+}
+
 int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, unsigned n)
 {
 	struct guest_mem *m;
@@ -147,6 +194,10 @@ int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, un
 			return ret;
 		}
 		m->nregions++;
+	}
+	if (has_aliases(m)) {
+		guest_mem_put(m);
+		return -EMLINK;
 	}
 	*out = m;
 	return 0;

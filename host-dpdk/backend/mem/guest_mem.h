@@ -91,8 +91,12 @@ struct guest_mem {
 
 /*
  * Maps @n regions. The caller gets the one reference to *out. 0; -EINVAL (no or too many regions,
- * an empty region, one that wraps at 2^64, a file too short for it), -ENOMEM, or the error of
- * mmap().
+ * an empty region, one that wraps at 2^64, a file too short for it), -EMLINK (the regions have more
+ * than twice as many bytes as the parts of files that they are), -ENOMEM, or the error of mmap().
+ *
+ * Some machines have memory at two addresses (the lowest 256 MiB of a MIPS Malta), so regions may
+ * overlap in a file. Without a bound a guest with little memory would cost as many page tables as
+ * one with eight times as much.
  */
 int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, unsigned n);
 

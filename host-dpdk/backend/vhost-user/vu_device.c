@@ -251,6 +251,9 @@ static const char *start_error(int err)
 	case -EBUSY:
 		return "the application holds buffers of too many former sessions, or their memory "
 		       "is just being unmapped";
+	case -EMLINK:
+		return "its regions are more than twice as large as the parts of files that they "
+		       "map";
 	case -ENOMEM:
 		return guest_mem_maps() + GUEST_MEM_REGIONS < map_limit_peers()
 			       ? zv_strerror(err)

@@ -369,6 +369,38 @@ static void mappings_leave_room(void **state)
 	close(fd);
 }
 
+/* Some machines have memory at two addresses, but page tables for more than that are refused. */
+static void a_file_is_mapped_twice_at_most(void **state)
+{
+	struct guest_mem_src s[GUEST_MEM_REGIONS];
+	int fd[2] = {memfd_create("a", MFD_CLOEXEC), memfd_create("b", MFD_CLOEXEC)};
+	struct guest_mem *m;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(ftruncate(fd[i], 0x10000), 0);
+	for (unsigned i = 0; i < GUEST_MEM_REGIONS; i++)
+		s[i] = (struct guest_mem_src){.gpa = {0x10000 * (i + 1)},
+					      .uva = {G_UVA + 0x10000 * i},
+					      .size = 0x8000,
+					      .fd = fd[i % 2]};
+	assert_int_equal(guest_mem_import(&m, s, 4), 0);
+	guest_mem_put(m);
+	assert_int_equal(guest_mem_import(&m, s, 5), -EMLINK);
+	s[4].offset = s[2].offset = 0x4000; /* three quarters of the file: 0x18000 of 0x14000 */
+	assert_int_equal(guest_mem_import(&m, s, 5), 0);
+	guest_mem_put(m);
+	assert_int_equal(guest_mem_import(&m, s, GUEST_MEM_REGIONS), -EMLINK);
+	for (unsigned i = 0; i < GUEST_MEM_REGIONS; i++)
+		s[i].offset = 0x1000 * (GUEST_MEM_REGIONS - 1 - i);
+	assert_int_equal(guest_mem_import(&m, s, 4), 0);
+	guest_mem_put(m);
+	assert_int_equal(guest_mem_import(&m, s, GUEST_MEM_REGIONS), -EMLINK);
+	assert_int_equal(guest_mem_maps(), 0);
+	for (unsigned i = 0; i < 2; i++)
+		close(fd[i]);
+}
+
 /* A region for channels is another map of the same memory. */
 static void large_regions_leave_room(void **state)
 {
@@ -422,6 +454,7 @@ int main(void)
 		cmocka_unit_test(written_meanwhile),
 		cmocka_unit_test(large_maps_leave_room),
 		cmocka_unit_test(mappings_leave_room),
+		cmocka_unit_test(a_file_is_mapped_twice_at_most),
 		cmocka_unit_test(large_regions_leave_room),
 		cmocka_unit_test(regions_within_hugepages),
 	};
