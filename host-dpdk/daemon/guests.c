@@ -11,6 +11,7 @@
 #include "endpoint/endpoint.h"
 #include "fd_closer.h"
 #include "relay/flow.h"
+#include "relay/sndbuf.h"
 #include "sock_claim.h"
 
 #include <errno.h>
@@ -258,6 +259,8 @@ static void deal_queues(struct daemon *d, struct guest *g)
 		gq->lq.event = queue_event;
 		TAILQ_INIT(&gq->owners);
 		TAILQ_INIT(&gq->waiting);
+		TAILQ_INIT(&gq->sndbufs);
+		TAILQ_INIT(&gq->sndbufs_waiting);
 		gq->lq.pays = LCORE_PAYS / n ? LCORE_PAYS / n : 1;
 		g->n_queues = i + 1;
 	}
@@ -277,6 +280,7 @@ static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 	}
 	deal_queues(d, g);
 	g->max_fds = d->cfg->max_fds ? d->cfg->max_fds : UINT32_MAX;
+	g->sndbufs = sndbuf_limits(cfg, g->n_queues);
 	ret = endpoints_start(g);
 	for (unsigned i = 0; i < g->n_queues; i++)
 		lcore_call(g->queues[i].lc, queue_begin, &g->queues[i]);

@@ -64,6 +64,8 @@
 	X(host_refused, CONNECTIONS, COUNTER, "of those, refused by the peer or not answered")     \
 	X(guest_requests, CONNECTIONS, COUNTER, "connections asked for by the peer")               \
 	X(guest_joined, CONNECTIONS, COUNTER, "of those, joined with a local program")             \
+	X(sock_promised, TRAFFIC, GAUGE,                                                           \
+	  "bytes that sockets may hold until programs read them: rx_memory, and some each")        \
 	X(channel_granted, CONNECTIONS, COUNTER, "connections with others here, by a channel")     \
 	X(channel_no_room, CONNECTIONS, COUNTER,                                                   \
 	  "relayed: no room in the region, no share, or its pages take long")                      \

@@ -24,6 +24,15 @@ struct fd_closer;
 struct flow;
 struct guest;
 struct region;
+struct relay;
+
+TAILQ_HEAD(relay_list, relay);
+
+/* What the send buffers of a guest's sockets may take: relay/sndbuf.h. */
+struct sndbuf_limits {
+	uint64_t memory;     /* of all of a queue, bytes, beside what each has in any case */
+	uint32_t local, tcp; /* of a Unix or TCP socket, as the kernel has it */
+};
 
 struct guest_queue {
 	struct lcore_queue lq;	/* first */
@@ -55,9 +64,13 @@ struct guest_queue {
 	int64_t left;		   /* [L] < 0: overdrawn, to be made up for in later rounds */
 	struct cpu_stock connects; /* [L] for slow connects: endpoint/host/net_connect.h */
 	uint32_t work_share;	   /* [L] added to it in each round; 0: WORK_ROUND */
-	TAILQ_HEAD(flow_list, flow) waiting; /* [L] flows waiting for a share of `left` */
-	struct lcore_work turns;	     /* [L] gives them their shares */
-	const struct flow *called;	     /* [L] the flow that is getting its share */
+	TAILQ_HEAD(flow_list, flow) waiting;	    /* [L] flows waiting for a share of `left` */
+	struct lcore_work turns;		    /* [L] gives them their shares */
+	const struct flow *called;		    /* [L] the flow that is getting its share */
+	struct relay_list sndbufs, sndbufs_waiting; /* [L] relay/sndbuf.h */
+	struct lcore_timer sndbuf_retry;	    /* [L] */
+	uint64_t sndbufs_used;			    /* [L] of guest.sndbufs.memory */
+	bool sndbufs_told;			    /* [L] the log has a line about it */
 	uint32_t to_guest_cap; /* [L] size of the guest's receive buffers, as last seen; 0: unknown
 				*/
 };
@@ -79,6 +92,7 @@ struct guest {
 	char *why;			/* during start: GUEST_WHY_MAX bytes for guest_fails() */
 	struct guest_counters counters; /* atomic */
 	uint32_t fds, max_fds;		/* descriptors of its connections: held, maximum; atomic */
+	struct sndbuf_limits sndbufs;
 	struct fd_closer
 		*closer; /* descriptors sent by local programs; NULL: they cannot send any */
 	void *part[CFG_PARTS_MAX]; /* state of each endpoint type */

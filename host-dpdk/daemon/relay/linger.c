@@ -3,6 +3,7 @@
 #include "linger.h"
 
 #include "flow.h"
+#include "sndbuf.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,6 +18,7 @@ struct linger_sock {
 	struct io_op poll;
 	struct lcore_timer timer;
 	int fd; /* -1: closed; freed when the poll has ended */
+	struct sndbuf_promise promised;
 };
 
 static struct io *io_of(const struct linger_sock *l)
@@ -32,6 +34,7 @@ static void end(struct linger_sock *l)
 		io_cancel(io_of(l), &l->poll);
 		io_close_fd(io_of(l), l->fd);
 		guest_fd_put(l->f.owner.gq);
+		sndbuf_put(l->f.owner.gq, &l->promised);
 		l->fd = -1;
 	}
 	if (l->poll.pending)
@@ -91,7 +94,7 @@ static void owner_abort(struct conn_owner *o)
 	end((struct linger_sock *)(void *)o);
 }
 
-void linger_start(struct guest_queue *gq, int fd)
+void linger_start(struct guest_queue *gq, int fd, const struct sndbuf_promise *promised)
 {
 	struct linger_sock *l = calloc(1, sizeof(*l));
 
@@ -99,9 +102,11 @@ void linger_start(struct guest_queue *gq, int fd)
 		GUEST_COUNT(gq, no_memory);
 		io_close_fd(lcore_io(gq->lc), fd);
 		guest_fd_put(gq);
+		sndbuf_put(gq, promised);
 		return;
 	}
 	l->fd = fd;
+	l->promised = *promised;
 	l->poll.done = polled;
 	l->timer.expired = expired;
 	l->f.owner.event = owner_event;

@@ -15,8 +15,11 @@
 
 #include "core/owner.h"
 
+struct sndbuf_promise;
+
 /* Takes over the connected TCP socket @fd, which counts as a descriptor of @gq's guest until it is
- * closed. Without memory it is closed at once. Lcore of @gq only. */
-void linger_start(struct guest_queue *gq, int fd);
+ * closed, and so does what is @promised to its buffer (sndbuf_close()). Without memory it is closed
+ * at once. Lcore of @gq only. */
+void linger_start(struct guest_queue *gq, int fd, const struct sndbuf_promise *promised);
 
 #endif

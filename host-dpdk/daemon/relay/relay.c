@@ -142,19 +142,21 @@ static void close_socket(struct relay *r)
 {
 	struct linger abort = {.l_onoff = 1};
 	bool host_eof = (r->flags & (R_TO_GUEST_DONE | R_GUEST_SHUT_RD)) == R_TO_GUEST_DONE;
+	struct sndbuf_promise promised = sndbuf_close(r);
 	int fd = r->fd;
 
 	lcore_charge(&r->f.owner.gq->lq);
 	if (r->ended)
 		r->ended(r, !(r->flags & (R_RESET | R_ABORT)));
 	r->fd = -1;
+	if (r->flags & RELAY_TCP && !(r->flags & R_ABORT) && !host_eof) {
+		linger_start(r->f.owner.gq, fd, &promised);
+		return;
+	}
+	sndbuf_put(r->f.owner.gq, &promised);
 	if (r->passed && (!host_eof || r->flags & RELAY_SEQPACKET) &&
 	    passed_waits(fd, !(r->flags & RELAY_SEQPACKET))) {
 		r->left_fd = fd;
-		return;
-	}
-	if (r->flags & RELAY_TCP && !(r->flags & R_ABORT) && !host_eof) {
-		linger_start(r->f.owner.gq, fd);
 		return;
 	}
 	if ((r->flags & (R_ABORT | RELAY_LINGER0)) == (R_ABORT | RELAY_LINGER0))
@@ -522,6 +524,7 @@ void relay_start(struct relay *r, const char *early, uint32_t early_len)
 	r->f.owner.event = conn_event;
 	r->f.owner.abort = owner_abort;
 	log_end(r, "opened");
+	sndbuf_open(r);
 	relay_want_events(r);
 	if (early_len) {
 		r->flags |= R_IN_READY;

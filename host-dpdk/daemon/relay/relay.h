@@ -62,6 +62,7 @@
 #define ZVD_RELAY_H
 
 #include "flow.h"
+#include "sndbuf.h"
 
 #include <sys/socket.h>
 
@@ -85,6 +86,7 @@ struct relay {
 		*from_guest; /* a send in progress, or the rest that a full socket left */
 	const char *early;   /* bytes that were read before the relay began */
 	uint32_t early_len;
+	struct sndbuf sndbuf;
 	int left_fd; /* fd, if descriptors may be queued in it; -1: no */
 	/* Set by the owner, or NULL. fd is about to be closed; @complete: not because either side
 	 * reset. */

@@ -118,15 +118,23 @@ static void sent(struct io_op *op, int res, uint32_t flags)
 		}
 		if (res > 0)
 			advance(r, b, (uint32_t)res);
+		sndbuf_full(r);
 		relay_poll_out(r);
 	}
 }
 
 static void send_batch(struct relay *r, struct relay_batch *b)
 {
-	struct io_uring_sqe *sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
+	struct io_uring_sqe *sqe;
 	unsigned n = b->n - b->first;
 
+	if (r->flags & RELAY_SEQPACKET && !sndbuf_fits(r, b->bytes)) {
+		r->flags |= R_FULL;
+		r->out_ready = false;
+		relay_want_events(r);
+		return;
+	}
+	sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
 	b->op.done = sent;
 	if (n == 1) {
 		io_uring_prep_send(sqe, r->fd, b->iov[b->first].iov_base, b->iov[b->first].iov_len,

@@ -11,13 +11,13 @@
 #include <sys/uio.h>
 
 /* relay.flags, above those of relay_init */
-#define R_HUP_ONLY	  (1u << 3) /* the host sends no more: the poll waits for it to close */
-#define R_GUEST_SHUT_RD	  (1u << 4) /* the guest no longer receives (R_TO_GUEST_DONE is set too) */
-#define R_IN_READY	  (1u << 5) /* the socket has data to read */
-#define R_WAIT_OUT	  (1u << 6) /* the guest has no room: waits for ZV_EV_OUT */
-#define R_FULL		  (1u << 7) /* the socket has no room: waits for POLLOUT, ZV_EV_IN is off */
-#define R_FROM_GUEST_END  (1u << 8) /* the guest has sent its last byte */
-#define R_FROM_GUEST_DONE (1u << 9) /* ... and the host has been told */
+#define R_HUP_ONLY	  (1u << 3)  /* the host sends no more: the poll waits for it to close */
+#define R_GUEST_SHUT_RD	  (1u << 4)  /* the guest no longer receives (R_TO_GUEST_DONE is set too) */
+#define R_IN_READY	  (1u << 5)  /* the socket has data to read */
+#define R_WAIT_OUT	  (1u << 6)  /* the guest has no room: waits for ZV_EV_OUT */
+#define R_FULL		  (1u << 7)  /* the socket has no room: waits for it, ZV_EV_IN is off */
+#define R_FROM_GUEST_END  (1u << 8)  /* the guest has sent its last byte */
+#define R_FROM_GUEST_DONE (1u << 9)  /* ... and the host has been told */
 #define R_TO_GUEST_DONE	  (1u << 10) /* the host has sent its last byte, the guest was told */
 #define R_HOST_HUP	  (1u << 11) /* the host program has closed its socket completely */
 #define R_ENDING	  (1u << 12) /* to be freed when no request is in progress */

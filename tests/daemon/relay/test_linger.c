@@ -8,6 +8,7 @@
 
 #include "lcore_toy.h"
 #include "relay/flow.h"
+#include "relay/sndbuf.h"
 
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -31,6 +32,8 @@ static struct io io;
 static int sock[SOCKS], peer[SOCKS];
 static unsigned closed, timers;
 static size_t discarded, written;
+static uint64_t returned; /* of what was promised */
+static const struct sndbuf_promise promised = {600, 400};
 
 /* ---- the lcore and the guest ---- */
 
@@ -59,6 +62,12 @@ void guest_fd_put(struct guest_queue *gq)
 {
 	assert_ptr_equal(gq, &queue);
 	closed++;
+}
+
+void sndbuf_put(struct guest_queue *gq, const struct sndbuf_promise *p)
+{
+	assert_ptr_equal(gq, &queue);
+	returned += p->shared + p->own;
 }
 
 ssize_t __real_recv(int fd, void *buf, size_t len, int flags);
@@ -111,6 +120,7 @@ static int setup(void **state)
 	TAILQ_INIT(&queue.owners);
 	TAILQ_INIT(&queue.waiting);
 	closed = timers = 0;
+	returned = 0;
 	discarded = written = 0;
 	for (unsigned i = 0; i < SOCKS; i++)
 		tcp_pair(l, &sa, i);
@@ -150,7 +160,7 @@ static void what_a_round_discards_is_bounded(void **state)
 	assert_true(written > 2 * MOST);
 	lcore_toy_round++;
 	for (unsigned i = 0; i < SOCKS; i++)
-		linger_start(&queue, sock[i]);
+		linger_start(&queue, sock[i], &promised);
 	assert_in_range(discarded, 1, MOST);
 	while (discarded < written && rounds++ < ROUNDS)
 		assert_true(one_round() <= MOST);
@@ -161,6 +171,7 @@ static void what_a_round_discards_is_bounded(void **state)
 	for (rounds = 0; closed < SOCKS && rounds < ROUNDS; rounds++)
 		(void)one_round();
 	assert_int_equal(closed, SOCKS);
+	assert_int_equal(returned, SOCKS * 1000);
 	assert_int_equal(timers, 0);
 	assert_int_equal(queue.n_owners, 0);
 }
@@ -173,7 +184,7 @@ static void a_guest_that_is_removed_leaves_the_line(void **state)
 	(void)state;
 	lcore_toy_round++;
 	for (unsigned i = 0; i < SOCKS; i++)
-		linger_start(&queue, sock[i]);
+		linger_start(&queue, sock[i], &promised);
 	assert_false(TAILQ_EMPTY(&queue.waiting));
 	for (unsigned rounds = 0; (o = TAILQ_FIRST(&queue.owners)) && rounds < ROUNDS; rounds++) {
 		for (struct conn_owner *next; o; o = next) {
@@ -184,6 +195,7 @@ static void a_guest_that_is_removed_leaves_the_line(void **state)
 		(void)io_reap(&io);
 	}
 	assert_int_equal(closed, SOCKS);
+	assert_int_equal(returned, SOCKS * 1000);
 	assert_int_equal(queue.n_owners, 0);
 	assert_true(TAILQ_EMPTY(&queue.waiting));
 	assert_false(queue.turns.queued);

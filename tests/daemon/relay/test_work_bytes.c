@@ -103,6 +103,18 @@ void relay_poll_in(struct relay *r)
 		fail();                                                                            \
 	}
 
+void sndbuf_full(struct relay *r)
+{
+	(void)r;
+}
+
+bool sndbuf_fits(struct relay *r, uint32_t len)
+{
+	(void)r;
+	(void)len;
+	return true;
+}
+
 void relay_poll_out(struct relay *r)
 {
 	r->flags |= R_FULL;
