@@ -189,8 +189,10 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 			   "them: raise zvsockd's limit (LimitNOFILE= or \"ulimit -Hn\")");
 		ok = app_answer(a->fd, m, -1) && m->type != CLIENT_ATTACH;
 	}
-	if (fd >= 0)
-		(void)close(fd);
+	if (fd >= 0 && m->type == CLIENT_ATTACH)
+		apps_gave(d->apps, fd, a->cred.uid);
+	else if (fd >= 0)
+		(void)close(fd); /* we have others of the same file */
 	return ok;
 }
 
@@ -353,6 +355,9 @@ static int listen_on(struct apps *as, const struct cfg_apps *c)
 		return fail(as, "cannot make the socket", -errno);
 	if (!passed_refuse(as->listener) && !(as->closers = closers_new(NULL)))
 		return fail(as, "cannot make the socket", -ENOMEM);
+	as->given = closers_new(NULL);
+	if (!as->given)
+		return fail(as, "cannot make the socket", -ENOMEM);
 	if (bind(as->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return fail(as, "cannot bind the socket", -errno);
 	/* Before listen(), so that nobody connects while the permissions are wider than
@@ -382,6 +387,7 @@ static void apps_free(struct apps *as)
 	if (as->claim >= 0)
 		sock_unclaim(as->path, as->claim);
 	closers_free(as->closers);
+	closers_free(as->given);
 	free(as);
 }
 

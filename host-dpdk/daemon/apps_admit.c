@@ -20,6 +20,11 @@ void apps_let_go(struct apps *as, int fd, uid_t uid)
 	closers_put(as->closers, uid, &fd, 1);
 }
 
+void apps_gave(struct apps *as, int fd, uid_t uid)
+{
+	closers_put(as->given, uid, &fd, 1);
+}
+
 ssize_t apps_receive(const struct apps *as, int fd, struct msghdr *mh)
 {
 	if (as->closers && passed_peek(fd, mh, 0) < 0)
@@ -119,6 +124,8 @@ static const char *no_place(struct daemon *d, const struct app *a, int *err)
 	if (apps_closing(as, a->cred.uid) >= APPS_CLOSING_FULL)
 		return "this user has sent too many descriptors that take long to close: end the "
 		       "programs that have made them";
+	if (closers_count(as->given, a->cred.uid) >= APPS_CLOSING_FULL)
+		return "devices that this user was given before are not closed yet: try again";
 	if (is_barred(as, a->cred.uid))
 		return "an application of this user has made a descriptor block, or slow to write "
 		       "to, less than a minute ago";

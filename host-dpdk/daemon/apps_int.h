@@ -40,6 +40,7 @@ struct apps {
 	bool accepting;
 	bool in_space;		 /* there is a drop-in directory for them */
 	struct closers *closers; /* of sockets that take long to close; NULL: there are none */
+	struct closers *given;	 /* of our descriptors of what applications are attached by */
 	uint64_t again_ms;	 /* while not accepting for want of descriptors or memory */
 	/* Lines that concern no guest. */
 	struct log_once not_admitted, over_limit, full, malformed, no_device;
@@ -65,6 +66,9 @@ void app_bar_user(struct apps *as, const struct app *a);
 ssize_t apps_receive(const struct apps *as, int fd, struct msghdr *mh);
 /* Closes @fd, or has it closed: descriptors that @uid has sent may be queued in it. */
 void apps_let_go(struct apps *as, int fd, uid_t uid);
+/* The same for our descriptor of what @uid was attached by, which may be the last: an application
+ * can leave its own in an epoll set that it keeps locked, and close() waits for that. */
+void apps_gave(struct apps *as, int fd, uid_t uid);
 /* Sockets of @uid that wait to be closed. */
 unsigned apps_closing(const struct apps *as, uid_t uid);
 
