@@ -23,10 +23,17 @@ static void lost(struct guest_queue *gq)
 
 static void deliver(const struct posted_dgram *p)
 {
-	if (zv_dgram_send(p->to->q, &p->addr, p->data, p->len, 0) < 0)
-		lost(p->gq);
-	else
+	const struct lcore_queue *lq = &p->to->lq;
+	struct mem_look l;
+	bool ok;
+
+	lcore_look_begin(lq, &l);
+	ok = !lq->resting && zv_dgram_send(p->to->q, &p->addr, p->data, p->len, 0) >= 0;
+	lcore_look_end(lq, &l);
+	if (ok)
 		GUEST_COUNT(p->gq, dgram_passed_on);
+	else
+		lost(p->gq);
 }
 
 static void arrived(struct lcore *lc, void *arg)
