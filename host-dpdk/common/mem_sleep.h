@@ -22,10 +22,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define MEM_SLEEP_NS	  1000000u	   /* a sleep that is shorter is not charged */
-#define MEM_SLEEP_FREE_NS 100000000u	   /* charged without consequences; used up, ... */
-#define MEM_SLEEP_PART	  100u		   /* ... 1 / MEM_SLEEP_PART of the time refills it */
-#define MEM_SLEEP_MOST_NS 3600000000000ull /* no single sleep counts as longer than this */
+#define MEM_SLEEP_NS	  1000000u	/* a sleep that is shorter is not charged */
+#define MEM_SLEEP_FREE_NS 100000000u	/* charged without consequences; used up, ... */
+#define MEM_SLEEP_PART	  100u		/* ... 1 / MEM_SLEEP_PART of the time refills it */
+#define MEM_SLEEP_MOST_NS 6000000000ull /* a sleep counts as no longer: a rest of 10 minutes */
 
 /* Any thread. Zeroed memory has nothing charged. Times are CLOCK_MONOTONIC, ns. */
 struct mem_sleep {

@@ -39,7 +39,7 @@ static void one_part_of_the_time_is_free(void **state)
 /* Whatever a peer does: what is slept in a long time, with rests between, is one part of it. */
 static void no_more_than_one_part_is_slept(void **state)
 {
-	static const uint64_t sleeps[] = {MEM_SLEEP_NS, 30 * MEM_SLEEP_NS, S, 8 * S, 90 * S};
+	static const uint64_t sleeps[] = {MEM_SLEEP_NS, 30 * MEM_SLEEP_NS, S, 5 * S};
 	struct mem_sleep s = {0};
 	uint64_t slept = 0, now = NOW, rest;
 
@@ -55,7 +55,7 @@ static void no_more_than_one_part_is_slept(void **state)
 		now += rest;
 		assert_int_equal(mem_sleep_rest(&s, now), 0);
 	}
-	assert_true(slept <= (now - NOW) / MEM_SLEEP_PART + MEM_SLEEP_FREE_NS + 90 * S);
+	assert_true(slept <= (now - NOW) / MEM_SLEEP_PART + MEM_SLEEP_FREE_NS + 5 * S);
 }
 
 static void no_sleep_lasts_for_ever(void **state)
@@ -86,7 +86,7 @@ static void a_user_who_comes_again_has_the_same_account(void **state)
 	mem_look_begin(&l);
 	assert_non_null(a);
 	assert_ptr_equal(a, b);
-	assert_int_not_equal(mem_sleep_charge(&a->sleep, l.at, 10 * S), 0);
+	assert_int_not_equal(mem_sleep_charge(&a->sleep, l.at, 5 * S), 0);
 	mem_account_put(mem_account_hold(a));
 	mem_account_put(a);
 	mem_account_put(b);
@@ -95,7 +95,7 @@ static void a_user_who_comes_again_has_the_same_account(void **state)
 	mem_account_put(other);
 	a = mem_account_get(USER);
 	assert_int_not_equal(mem_sleep_rest(&a->sleep, l.at), 0);
-	assert_int_not_equal(mem_sleep_rest(&a->sleep, l.at + 900 * S), 0);
+	assert_int_not_equal(mem_sleep_rest(&a->sleep, l.at + 400 * S), 0);
 	assert_int_equal(mem_sleep_rest(&a->sleep, in_the_future(&l)), 0);
 	a->sleep.settled = 0;
 	mem_account_put(a);

@@ -340,7 +340,7 @@ static void broken(void **state)
 	s = q->session;
 	drv_desc(&f.ring[1], 0, G_GPA + G_SIZE, VSOCK_HDR_LEN, 0, 0);
 	drv_offer(&f.ring[1], 0);
-	assert_true(quiesce_enter(&q->qs));
+	front_enter(q);
 	assert_int_equal(q->ops->rx_burst(q, p, 4), 0);
 	quiesce_leave(&q->qs);
 	assert_int_equal(q->up, 0);
@@ -363,7 +363,7 @@ static void broken(void **state)
 	memcpy(f.g.mem + G_DATA + VSOCK_HDR_LEN, "data", 4);
 	drv_desc(&f.ring[1], 2, D, VSOCK_HDR_LEN + 4, 0, 0);
 	drv_offer(&f.ring[1], 2);
-	assert_true(quiesce_enter(&q->qs));
+	front_enter(q);
 	assert_int_equal(q->ops->rx_burst(q, p, 4), 1);
 	quiesce_leave(&q->qs);
 	assert_int_equal(ring_stop(&f, 1), drv_base(&f.ring[1], 2));
@@ -372,18 +372,11 @@ static void broken(void **state)
 	assert_memory_equal(p[0].seg[0].base, "data", 4); /* private now */
 	p[0].seg[0].base[0] = 'x';
 	assert_int_equal(f.g.mem[G_DATA + VSOCK_HDR_LEN], 'd');
-	assert_true(quiesce_enter(&q->qs));
+	front_enter(q);
 	q->ops->rx_release(q, p[0].token);
 	quiesce_leave(&q->qs);
 	front_free(&f);
 	ops->close(d);
-}
-
-/* The control thread may have the queue for a moment. */
-static void enter(struct transport_queue *q)
-{
-	while (!quiesce_enter(&q->qs))
-		sched_yield();
 }
 
 /* A packet of the guest's, taken and not given back. */
@@ -395,7 +388,7 @@ static uint32_t hold_one(struct front *f, struct transport_queue *q)
 	vsock_hdr_put(f->g.mem + G_DATA, &rw);
 	drv_desc(&f->ring[1], 0, D, VSOCK_HDR_LEN + 4, 0, 0);
 	drv_offer(&f->ring[1], 0);
-	enter(q);
+	front_enter(q);
 	assert_int_equal(q->ops->rx_burst(q, p, 4), 1);
 	quiesce_leave(&q->qs);
 	return p[0].token;
@@ -403,7 +396,7 @@ static uint32_t hold_one(struct front *f, struct transport_queue *q)
 
 static void give_back(struct transport_queue *q, uint32_t token)
 {
-	enter(q);
+	front_enter(q);
 	q->ops->rx_release(q, token);
 	quiesce_leave(&q->qs);
 }
