@@ -101,14 +101,6 @@ ZV_API void zv_host_region_serve(struct zv_host_region *r, uint64_t cid);
 ZV_API int zv_host_driver_died(struct zv_dev *dev);
 
 /*
- * When the last call of mmap(2), munmap(2) or mremap(2) for memory of peers has ended that took a
- * millisecond or more, on any thread of this library (CLOCK_MONOTONIC, ns); 0: none has.
- * UINT64_MAX: one has taken that long already. Such a call may keep the lock of the process's
- * address space, and whoever waited meanwhile did so for that peer. Any thread.
- */
-ZV_API uint64_t zv_host_maps_slow(void);
-
-/*
  * The guests whose drivers may still hold payload in this region from before this process was
  * started: an earlier process has served them by zv_host_region_serve() and died, and none has done
  * so since. Up to @n (64 are possible) CIDs go to @cids. Returns their number. Any thread.

@@ -12,7 +12,6 @@
  */
 #include "dpdk/eal.h"
 #include "host_uri.h"
-#include "mem_look.h"
 #include "pair/vhost_pair.h"
 #include "sock_claim.h"
 #include "transport.h"
@@ -385,11 +384,6 @@ int zv_host_driver_died(struct zv_dev *dev)
 		if (vu[i])
 			vu_driver_died(vu[i]);
 	return 0;
-}
-
-uint64_t zv_host_maps_slow(void)
-{
-	return mem_maps_slow();
 }
 
 void zv_host_region_put(struct zv_host_region *r)

@@ -95,7 +95,6 @@ int as_host_prepare(struct guest *g)
 	}
 	ret = zv_catch_sigbus();
 	reach_import_by(import);
-	lcore_maps_by(zv_host_maps_slow);
 	if (ret < 0)
 		guest_fails(g, "SIGBUS cannot be caught: %s", zv_strerror(ret));
 	return ret;

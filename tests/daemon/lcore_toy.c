@@ -22,27 +22,3 @@ void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
 	(void)lc;
 	w->queued = false;
 }
-
-bool lcore_looks_at_parts(const struct lcore *lc)
-{
-	(void)lc;
-	return false;
-}
-
-void lcore_look_begin(const struct lcore_queue *lq, struct mem_look *l)
-{
-	(void)lq;
-	l->at = 0;
-}
-
-void lcore_look_end(const struct lcore_queue *lq, const struct mem_look *l)
-{
-	(void)lq;
-	(void)l;
-}
-
-void lcore_look_end_any(struct lcore *lc, const struct mem_look *l)
-{
-	(void)lc;
-	(void)l;
-}

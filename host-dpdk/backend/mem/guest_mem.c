@@ -2,7 +2,6 @@
 #include "guest_mem.h"
 
 #include "map_limit.h"
-#include "mem_look.h"
 #include "sigbus.h"
 
 #include <errno.h>
@@ -62,15 +61,12 @@ uint32_t guest_mem_maps(void)
 static void *space_map(int fd, uint64_t start, uint64_t len)
 {
 	void *addr = MAP_FAILED;
-	struct mem_look l;
 
 	if (!guest_mem_space_take(len)) {
 		errno = ENOMEM;
 		return addr;
 	}
-	mem_map_begin(&l);
 	addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)start);
-	mem_map_end(&l, mem_payer());
 	if (addr == MAP_FAILED)
 		guest_mem_space_give(len);
 	return addr;
@@ -78,16 +74,13 @@ static void *space_map(int fd, uint64_t start, uint64_t len)
 
 /* In pieces, so that others who need mmap_lock get it between them. Pages may be larger than a
  * piece. */
-static void space_unmap(uint8_t *addr, size_t len, struct mem_account *pays)
+static void space_unmap(uint8_t *addr, size_t len)
 {
-	struct mem_look l;
 	size_t at = 0;
 
-	mem_map_begin(&l);
 	while (len - at > PIECE && munmap(addr + at, PIECE) == 0)
 		at += PIECE;
 	(void)munmap(addr + at, len - at);
-	mem_map_end(&l, pays);
 	guest_mem_space_give(len);
 }
 
@@ -118,7 +111,7 @@ static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_sr
 		return -errno;
 	watch = sigbus_watch(addr, len, &m->fault);
 	if (watch < 0) {
-		space_unmap(addr, len, m->pays);
+		space_unmap(addr, len);
 		return watch;
 	}
 	m->map[i].addr = addr;
@@ -194,7 +187,6 @@ int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, un
 	if (!m)
 		return -ENOMEM;
 	m->refs = m->holders = 1;
-	m->pays = mem_account_hold(mem_payer());
 	for (unsigned i = 0; i < n; i++) {
 		ret = map_region(m, i, &src[i]);
 		if (ret < 0) {
@@ -224,10 +216,8 @@ static bool last_use(struct guest_mem *m)
 
 void guest_mem_forget(struct guest_mem *m)
 {
-	if (__atomic_sub_fetch(&m->holders, 1, __ATOMIC_ACQ_REL))
-		return;
-	mem_account_put(m->pays);
-	free(m);
+	if (__atomic_sub_fetch(&m->holders, 1, __ATOMIC_ACQ_REL) == 0)
+		free(m);
 }
 
 /* The map, which nobody uses any more, is a holder too. */
@@ -235,7 +225,7 @@ static void unmap(struct guest_mem *m)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
 		sigbus_unwatch(m->map[i].watch);
-		space_unmap(m->map[i].addr, m->map[i].len, m->pays);
+		space_unmap(m->map[i].addr, m->map[i].len);
 	}
 	__atomic_store_n(&m->unmapped, 1, __ATOMIC_RELEASE);
 	guest_mem_forget(m);
@@ -278,20 +268,15 @@ static uint8_t *find_room(const uint8_t *addr, size_t len)
 }
 
 /* Moves the pages of the map at @addr to another address. NULL: they are where they were. */
-static uint8_t *move_pages(uint8_t *addr, size_t len, struct mem_account *pays)
+static uint8_t *move_pages(uint8_t *addr, size_t len)
 {
 	const unsigned long flags = MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
-	struct mem_look l;
-	void *room;
 	long to;
 
 	if (!guest_mem_space_take(len))
 		return NULL;
 	/* Without MREMAP_FIXED the address is a hint, which mremap() of glibc before 2.41 drops. */
-	room = find_room(addr, len);
-	mem_map_begin(&l);
-	to = syscall(SYS_mremap, addr, len, len, flags, room);
-	mem_map_end(&l, pays);
+	to = syscall(SYS_mremap, addr, len, len, flags, find_room(addr, len));
 	if (to == -1) {
 		guest_mem_space_give(len);
 		return NULL;
@@ -308,7 +293,7 @@ struct guest_mem *guest_mem_strip(struct guest_mem *m)
 		return NULL;
 	s = calloc(1, sizeof(*s));
 	for (uint32_t i = 0; s && i < m->nregions; i++) {
-		uint8_t *addr = move_pages(m->map[i].addr, m->map[i].len, m->pays);
+		uint8_t *addr = move_pages(m->map[i].addr, m->map[i].len);
 
 		if (!addr)
 			continue;
@@ -320,10 +305,8 @@ struct guest_mem *guest_mem_strip(struct guest_mem *m)
 		free(s);
 		s = NULL;
 	}
-	if (s) {
+	if (s)
 		s->holders = 2;
-		s->pays = mem_account_hold(m->pays);
-	}
 	return s;
 }
 
@@ -410,14 +393,9 @@ int guest_mem_revoke_end(struct guest_mem *m)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
 		size_t len = m->map[i].len;
-		struct mem_look l;
-		void *at;
 
-		mem_map_begin(&l);
-		at = mremap(m->map[i].blank, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
-			    m->map[i].addr);
-		mem_map_end(&l, m->pays);
-		if (at == MAP_FAILED)
+		if (mremap(m->map[i].blank, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
+			   m->map[i].addr) == MAP_FAILED)
 			return -errno;
 		m->map[i].blank = NULL;
 	}

@@ -83,7 +83,6 @@
 #define ZV_VHOST_PAIR_H
 
 #include "mem/unmapper.h"
-#include "mem_look.h"
 #include "ring/vhost_ring.h"
 #include "transport.h"
 #include "vhost_call.h"
@@ -255,16 +254,6 @@ int vhost_pair_set_kick(struct vhost_pair *q, enum vhost_direction ring, int fd)
 void vhost_pair_wake(struct vhost_pair *q);
 /* For struct transport_ops. */
 int vhost_pair_fd(struct transport_queue *tq);
-
-/* quiesce_stop(). What is slept until the owner has left is not the memory's doing. */
-static inline void vhost_owner_stop(struct quiesce *qs)
-{
-	struct mem_look l;
-
-	mem_look_begin(&l);
-	quiesce_stop(qs);
-	mem_look_forgive(&l);
-}
 
 static inline struct vhost_pair *vhost_pair_of(struct transport_queue *tq)
 {

@@ -219,25 +219,18 @@ static int socket_start(struct vu_socket *sk)
 		vu_conn_new(sk, sk->c.fd);
 		sk->c.fd = -1;
 	}
-	vu_rest_charged(sk); /* its user may have brought others */
 	return 0;
-}
-
-static void hang_up_all(void *arg)
-{
-	struct vu_socket *sk = arg;
-	struct vu_conn *c;
-
-	while ((c = TAILQ_FIRST(&sk->conns)))
-		vu_conn_end(c);
 }
 
 static int socket_stop(struct vu_socket *sk)
 {
+	struct vu_conn *c;
+
 	sk->c.client = false; /* no further attempt */
 	vu_dial_stop(sk);
 	vu_unwatch_drop(&sk->listen);
-	vu_charged(sk, hang_up_all, sk);
+	while ((c = TAILQ_FIRST(&sk->conns)))
+		vu_conn_end(c);
 	vu_life_over(sk);
 	TAILQ_REMOVE(&server.sockets, sk, next);
 	return 0;
@@ -281,17 +274,16 @@ static void run_timers(uint64_t now)
 
 	server.due = UINT64_MAX;
 	TAILQ_FOREACH(sk, &server.sockets, next) {
-		socket_due(sk, now);
-		if (sk->again <= now && !vu_rests(sk)) {
+		if (sk->again <= now) {
 			sk->again = UINT64_MAX;
-			vu_charged(sk, sk->c.ops->again, sk->c.ctx);
-			vu_rest_charged(sk);
+			sk->c.ops->again(sk->c.ctx);
 		}
+		socket_due(sk, now);
+		next = sk->again < next ? sk->again : next;
 		if (vu_rests(sk)) {
 			next = sk->rest < next ? sk->rest : next;
 			continue;
 		}
-		next = sk->again < next ? sk->again : next;
 		next = sk->retry < next ? sk->retry : next;
 		TAILQ_FOREACH(c, &sk->conns, next)
 			next = c->deadline < next ? c->deadline : next;
@@ -450,7 +442,6 @@ static void socket_free(struct vu_socket *sk)
 	if (sk->bound)
 		(void)unlink(sk->path);
 	fd_closer_free(sk->closer);
-	mem_account_put(sk->mem);
 	free(sk->path);
 	free(sk);
 }
@@ -480,13 +471,6 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 	if (!sk || !(sk->path = strdup(c->path)) || !(sk->closer = fd_closer_new(NULL))) {
 		if (sk)
 			free(sk->path);
-		free(sk);
-		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
-	}
-	sk->mem = mem_account_get(c->fd >= 0 ? c->user : MEM_ACCOUNT_OWN);
-	if (!sk->mem) {
-		fd_closer_free(sk->closer);
-		free(sk->path);
 		free(sk);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}

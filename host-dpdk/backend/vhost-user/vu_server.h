@@ -29,10 +29,6 @@
  * closed by a thread of the socket's own (fd_closer.h), and the socket waits while these are many.
  * It also waits while ops->busy says that the owner has something to finish.
  *
- * It may also sleep for as long as a frontend likes, because of the memory that it maps and touches
- * (mem_sleep.h). That is charged too, and beyond 0.1 s the socket is ignored for a hundred times as
- * long, whoever connects meanwhile, and so are those of all applications of that user.
- *
  * Connecting to a VMM (mode client) may take as long as whoever has its directory likes. A thread
  * does it for each attempt (vu_dial.c).
  *

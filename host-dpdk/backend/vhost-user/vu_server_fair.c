@@ -2,7 +2,6 @@
 /* Limits what one socket may cost the control thread, which serves all of them. See "Fairness" in
  * vu_server.h. */
 #include "fd_closer.h"
-#include "mem_look.h"
 #include "vu_server_priv.h"
 
 #include <sys/epoll.h>
@@ -15,18 +14,13 @@
 #define CLOSER_CHECK_MAX 200000000u /* ... twice as long each time, and no longer than this */
 #define NO_EVENTS	 EPOLLET    /* hang-ups are always reported; like this, once */
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	(void)clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* CPU time: what others have of the CPU meanwhile is not the socket's doing. */
 static uint64_t cpu_ns(void)
 {
-	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static void watch_only(struct vu_source *s, uint32_t events)
@@ -46,35 +40,6 @@ static void rest(struct vu_socket *sk, uint64_t ns)
 		watch_only(&c->sock, NO_EVENTS);
 		watch_only(&c->link, NO_EVENTS);
 	}
-}
-
-void vu_charged(struct vu_socket *sk, void (*fn)(void *arg), void *arg)
-{
-	struct mem_look l;
-	uint64_t end, ns;
-
-	mem_payer_set(sk->mem);
-	mem_look_begin(&l);
-	fn(arg);
-	ns = mem_look_end(&l, &end);
-	if (ns)
-		(void)mem_sleep_charge(&sk->mem->sleep, end, ns);
-	mem_payer_set(NULL);
-}
-
-void vu_rest_charged(struct vu_socket *sk)
-{
-	uint64_t now = clock_ns(CLOCK_MONOTONIC), ns = mem_sleep_rest(&sk->mem->sleep, now);
-
-	if (!ns || (vu_rests(sk) && sk->rest >= now + ns))
-		return;
-	zv_log_limited(sk->c.log, ZV_LOG_WARN,
-		       "%s: the control thread has slept because of the frontend's memory, which "
-		       "is swapped out, or changed under us (holes, fallocate): the next message "
-		       "is read in %llu ms; keep the memory resident, and see what its process "
-		       "does",
-		       sk->c.path, (unsigned long long)ns / 1000000);
-	rest(sk, ns);
 }
 
 static uint32_t events_of(const struct vu_conn *c)
@@ -112,38 +77,21 @@ bool vu_waits(const struct vu_socket *sk)
 	       (sk->c.ops->busy && sk->c.ops->busy(sk->c.ctx));
 }
 
-struct ready {
-	struct vu_source *s;
-	uint32_t events;
-};
-
-static void call_ready(void *arg)
-{
-	struct ready *r = arg;
-
-	r->s->ready(r->s, r->events);
-}
-
 void vu_serve(struct vu_source *s, uint32_t events)
 {
 	struct vu_socket *sk = s->sk;
-	struct ready r = {s, events};
 	uint64_t before;
 
 	fd_closer_retry();
 	if (vu_rests(sk))
 		return;
-	vu_rest_charged(sk); /* another of its user may have been charged */
-	if (vu_rests(sk))
-		return;
 	before = cpu_ns();
-	vu_charged(sk, call_ready, &r);
+	s->ready(s, events);
 	before = cpu_ns() - before;
 	if (before < CLOSER_CHECK_NS / REST && vu_waits(sk))
 		rest(sk, CLOSER_CHECK_NS);
 	else if (before > COST_NS)
 		rest(sk, REST * before);
-	vu_rest_charged(sk);
 }
 
 void vu_rest_over(struct vu_socket *sk)

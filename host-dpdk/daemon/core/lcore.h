@@ -26,20 +26,6 @@
  * next round, in which they come first. So a guest with many queues takes no more of a round than
  * one with few.
  *
- * Memory. A peer's memory can make whoever touches it sleep (host-dpdk/common/mem_sleep.h). The
- * lcore looks at the clock in each round. When that has taken MEM_SLEEP_NS or more, and the thread
- * has slept and had page faults, it *watches* for MEM_SLEEP_PART times as long: its own sleeps in
- * io_uring do not count any more. If it happens again meanwhile, or has taken 20 ms at once, it
- * *looks* for MEM_SLEEP_PART times as long: what uses the memory of one peer (zv_poll and zv_arm of
- * its queue, its relays) is measured, and what it has slept is charged to that peer. What uses the
- * memory of several (requests submitted together, splices) is charged to nobody; but once it has
- * slept, the lcore looks at its *parts*: requests are submitted one by one, and splices read one
- * peer's memory before they write the other's. So no peer is charged for another one's memory. Of
- * each of these stages only a hundredth of the time is slept without a charge, and an lcore that
- * does not sleep pays nothing for them.
- *
- * A queue whose peer has to rest is not polled, and its flows wait.
- *
  * Other threads access state of an lcore only through its mailbox: lcore_call() and lcore_post()
  * run a function between two rounds, in the order of the calls.
  */
@@ -49,7 +35,6 @@
 #include "base/counters.h"
 #include "base/io.h"
 #include "base/wheel.h"
-#include "mem_look.h"
 
 #include <sys/queue.h>
 #include <zvsock.h>
@@ -112,14 +97,9 @@ struct lcore_queue {
 	void (*event)(struct lcore_queue *lq, const struct zv_event *ev);
 	struct io_op poll; /* zv_fd, while the lcore sleeps */
 	struct lcore *lc;
-	unsigned debt;		 /* charges not paid off yet */
-	unsigned pays;		 /* paid off per round; 0: LCORE_PAYS */
-	bool busy;		 /* it had events when it was polled last */
-	struct mem_account *mem; /* of the peer's memory; NULL: it is no peer's */
-	void (*rests)(struct lcore_queue *lq, uint64_t ns); /* a rest of @ns begins; 0: it is over.
-							       NULL: nobody has to know */
-	struct lcore_timer rest;
-	bool resting;
+	unsigned debt; /* charges not paid off yet */
+	unsigned pays; /* paid off per round; 0: LCORE_PAYS */
+	bool busy;     /* it had events when it was polled last */
 	struct lcore_turn
 		*turn; /* shared with the guest's other queues here; NULL: there are none */
 	TAILQ_ENTRY(lcore_queue) link;
@@ -133,17 +113,6 @@ static inline void lcore_charge(struct lcore_queue *lq)
 {
 	lq->debt += lq->debt < LCORE_DEBT_MAX;
 }
-
-/* What uses the memory of several peers has to be divided. */
-bool lcore_looks_at_parts(const struct lcore *lc);
-/* Around what uses the memory of the peer of @lq, and no other's. Does nothing (l->at is 0) unless
- * the lcore looks. */
-void lcore_look_begin(const struct lcore_queue *lq, struct mem_look *l);
-void lcore_look_end(const struct lcore_queue *lq, const struct mem_look *l);
-/* As lcore_look_end(), if it may have been another peer's. */
-void lcore_look_end_any(struct lcore *lc, const struct mem_look *l);
-/* Whether calls that map peers' memory have kept a lock: mem_maps_slow(). At the start. */
-void lcore_maps_by(uint64_t (*slow)(void));
 
 void lcore_queue_add(struct lcore *lc, struct lcore_queue *lq);
 /* On return nothing refers to @lq. */

@@ -107,16 +107,13 @@ void endpoint_datagrams(struct guest_queue *gq)
 	struct lcore_turn *turn = &gq->dgram_turn;
 	uint64_t start = 0, round = lcore_round(gq->lc);
 	struct zv_dgram_addr from;
-	struct mem_look l;
 	uint32_t work = 0;
 	ssize_t n;
 
 	if (turn->round != round)
 		*turn = (struct lcore_turn){.round = round};
 	for (unsigned i = 1; work < DGRAM_TURN_BYTES && turn->ns < LCORE_TURN_NS; i++) {
-		lcore_look_begin(&gq->lq, &l);
 		n = zv_dgram_recv(gq->q, ZV_PORT_ANY, data, sizeof(data), NULL, &from);
-		lcore_look_end(&gq->lq, &l);
 		if (n < 0)
 			return;
 		hand_over(gq, &from, data, (uint32_t)n);

@@ -29,14 +29,8 @@ static void serve_waiting(struct lcore_work *w)
 		f->work.run(&f->work); /* may free it */
 		gq->called = NULL;
 	}
-	if (!TAILQ_EMPTY(&gq->waiting) && !gq->lq.resting)
-		lcore_defer(gq->lc, w);
-}
-
-void flow_rested(struct guest_queue *gq)
-{
 	if (!TAILQ_EMPTY(&gq->waiting))
-		lcore_defer(gq->lc, &gq->turns);
+		lcore_defer(gq->lc, w);
 }
 
 void flow_wait(struct flow *f)
@@ -48,8 +42,7 @@ void flow_wait(struct flow *f)
 	f->waits = true;
 	TAILQ_INSERT_TAIL(&gq->waiting, f, turn);
 	gq->turns.run = serve_waiting;
-	if (!gq->lq.resting)
-		lcore_defer(gq->lc, &gq->turns);
+	lcore_defer(gq->lc, &gq->turns);
 }
 
 /* ---- flows ---- */
@@ -105,7 +98,7 @@ bool work_may(struct guest_queue *gq)
 		gq->left = (gq->left < 0 ? gq->left : 0) +
 			   (gq->work_share ? gq->work_share : WORK_ROUND);
 	}
-	return gq->left > 0 && !gq->lq.resting;
+	return gq->left > 0;
 }
 
 uint32_t work_done(struct guest_queue *gq, uint32_t bytes)

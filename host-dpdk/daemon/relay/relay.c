@@ -448,17 +448,13 @@ void relay_poll_out(struct relay *r)
 static void work(struct lcore_work *w)
 {
 	struct relay *r = relay_of_work(w);
-	const struct lcore_queue *lq = &r->f.owner.gq->lq;
-	struct mem_look l;
 
-	lcore_look_begin(lq, &l);
 	if (!(r->flags & R_ENDING)) {
 		relay_from_guest_resume(r);
 		relay_from_guest(r);
 	}
 	if (!(r->flags & R_ENDING))
 		relay_to_guest(r);
-	lcore_look_end(lq, &l);
 }
 
 static void conn_event(struct conn_owner *o, const struct zv_event *ev)

@@ -93,8 +93,12 @@ static void advance(struct relay *r, struct relay_batch *b, uint32_t len)
 	b->first = k;
 }
 
-static void send_done(struct relay *r, struct relay_batch *b, int res)
+static void sent(struct io_op *op, int res, uint32_t flags)
 {
+	struct relay_batch *b = batch_of(op);
+	struct relay *r = b->r;
+
+	(void)flags;
 	if (r->flags & R_ENDING) {
 		relay_end_more(r);
 		return;
@@ -119,45 +123,6 @@ static void send_done(struct relay *r, struct relay_batch *b, int res)
 	}
 }
 
-static void sent(struct io_op *op, int res, uint32_t flags)
-{
-	struct relay_batch *b = batch_of(op);
-	struct relay *r = b->r;
-	const struct lcore_queue *lq = &r->f.owner.gq->lq;
-	struct mem_look l;
-
-	(void)flags;
-	lcore_look_begin(lq, &l);
-	send_done(r, b, res);
-	lcore_look_end(lq, &l);
-}
-
-/*
- * The kernel reads or writes the guest's memory when a request is submitted. If the lcore looks at
- * the parts of what it does (lcore.h), they are submitted one by one: before there is another, the
- * others, and then that one.
- */
-static struct io *submit_others(struct relay *r)
-{
-	struct io *io = lcore_io(relay_lcore(r));
-
-	if (__builtin_expect(lcore_looks_at_parts(relay_lcore(r)), 0))
-		io_submit(io);
-	return io;
-}
-
-static void submit_alone(struct relay *r)
-{
-	const struct lcore_queue *lq = &r->f.owner.gq->lq;
-	struct mem_look l;
-
-	if (__builtin_expect(!lcore_looks_at_parts(lq->lc), 1))
-		return;
-	lcore_look_begin(lq, &l);
-	io_submit(lcore_io(lq->lc));
-	lcore_look_end(lq, &l);
-}
-
 static void send_batch(struct relay *r, struct relay_batch *b)
 {
 	struct io_uring_sqe *sqe;
@@ -169,7 +134,7 @@ static void send_batch(struct relay *r, struct relay_batch *b)
 		relay_want_events(r);
 		return;
 	}
-	sqe = io_sqe(submit_others(r), &b->op);
+	sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
 	b->op.done = sent;
 	if (n == 1) {
 		io_uring_prep_send(sqe, r->fd, b->iov[b->first].iov_base, b->iov[b->first].iov_len,
@@ -179,7 +144,6 @@ static void send_batch(struct relay *r, struct relay_batch *b)
 		b->msg.msg_iovlen = n;
 		io_uring_prep_sendmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
-	submit_alone(r);
 }
 
 /* Adds what has arrived since to the rest that a full socket left: a rest sent alone would fill
@@ -332,10 +296,13 @@ static int take_passed(struct relay *r, struct relay_batch *b, int res)
 	return -EPERM;
 }
 
-static void receive_done(struct relay *r, struct relay_batch *b, int res)
+static void received(struct io_op *op, int res, uint32_t flags)
 {
+	struct relay_batch *b = batch_of(op);
+	struct relay *r = b->r;
 	int ret = 0;
 
+	(void)flags;
 	if (b->cmsg && res > 0)
 		res = take_passed(r, b, res);
 	if (res > 0 && !(r->flags & R_ENDING))
@@ -354,19 +321,6 @@ static void receive_done(struct relay *r, struct relay_batch *b, int res)
 		relay_host_failed(r, res);
 	else if (r->flags & R_HOST_HUP) /* nothing more to poll for: on to the end of file */
 		flow_defer(&r->f);
-}
-
-static void received(struct io_op *op, int res, uint32_t flags)
-{
-	struct relay_batch *b = batch_of(op);
-	struct relay *r = b->r;
-	const struct lcore_queue *lq = &r->f.owner.gq->lq;
-	struct mem_look l;
-
-	(void)flags;
-	lcore_look_begin(lq, &l);
-	receive_done(r, b, res);
-	lcore_look_end(lq, &l);
 }
 
 /* Sends bytes that were read before the relay began. True: all of them have been sent to the
@@ -413,18 +367,17 @@ static unsigned reserve(struct relay *r, struct relay_batch *b, uint32_t bytes)
 /* Starts the read of a batch. */
 static void receive(struct relay *r, struct relay_batch *b)
 {
-	struct io_uring_sqe *sqe = io_sqe(submit_others(r), &b->op);
+	struct io_uring_sqe *sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
 
 	if (b->n == 1 && !b->cmsg) {
 		io_uring_prep_recv(sqe, r->fd, b->buf[0].data, b->buf[0].capacity, MSG_DONTWAIT);
-	} else {
-		b->msg.msg_iov = b->iov;
-		b->msg.msg_iovlen = b->n;
-		if (b->cmsg)
-			passed_cmsg_attach(&b->msg, b->cmsg);
-		io_uring_prep_recvmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		return;
 	}
-	submit_alone(r);
+	b->msg.msg_iov = b->iov;
+	b->msg.msg_iovlen = b->n;
+	if (b->cmsg)
+		passed_cmsg_attach(&b->msg, b->cmsg);
+	io_uring_prep_recvmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 }
 
 /* The same at once, looking first. */

@@ -137,23 +137,6 @@ static bool opened(struct splice_side *s)
 	return true;
 }
 
-/* False: @s has failed, and may be freed. */
-static bool move(struct splice_side *s)
-{
-	const struct lcore_queue *lq = &s->f.owner.gq->lq;
-	struct mem_look l;
-	bool good, parts = lcore_looks_at_parts(lq->lc);
-
-	lcore_look_begin(lq, &l);
-	splice_lend(s);
-	good = splice_copy(s);
-	if (parts)
-		lcore_look_end(lq, &l);
-	else
-		lcore_look_end_any(lq->lc, &l);
-	return good;
-}
-
 void splice_run(struct splice_side *s)
 {
 	if (s->other != s && splice_state(s->other) == SPLICE_DEAD) {
@@ -166,7 +149,8 @@ void splice_run(struct splice_side *s)
 		return;
 	if (s->sp->chan)
 		splice_chan_woken(s);
-	if (!move(s))
+	splice_lend(s);
+	if (!splice_copy(s))
 		return;
 	if (s->from_guest_done && s->to_guest_done && s->taken_back == s->head)
 		end(s, SPLICE_CLOSED);

@@ -124,25 +124,6 @@ static unsigned buffers_for(const struct splice_side *from, uint32_t tail, uint3
 	return n < OUT_MAX ? n : OUT_MAX;
 }
 
-#define LOOK_BYTES 4096u
-
-/* memcpy() from the memory of one peer to that of another, through ours, so that each of them is
- * charged for its own. */
-static void copy_looking(const struct splice_side *from, char *to, const char *at, uint32_t n)
-{
-	const struct lcore_queue *lq = &from->f.owner.gq->lq;
-	char bytes[LOOK_BYTES];
-	struct mem_look l;
-
-	for (uint32_t part; n; n -= part, to += part, at += part) {
-		part = n < sizeof(bytes) ? n : sizeof(bytes);
-		mem_look_begin(&l);
-		memcpy(bytes, at, part);
-		lcore_look_end(lq, &l);
-		memcpy(to, bytes, part);
-	}
-}
-
 /* Fills @o with the next data, up to the end of a message. False: there is none. */
 static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct zv_buf *o)
 {
@@ -157,11 +138,7 @@ static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct
 			break;
 		if (n > o->capacity - o->len)
 			n = o->capacity - o->len;
-		if (__builtin_expect(lcore_looks_at_parts(from->other->f.owner.gq->lc), 0))
-			copy_looking(from, (char *)o->data + o->len,
-				     (const char *)z->data + from->off, n);
-		else
-			memcpy((char *)o->data + o->len, (const char *)z->data + from->off, n);
+		memcpy((char *)o->data + o->len, (const char *)z->data + from->off, n);
 		o->len += n;
 		from->off += n;
 		any = true;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The control thread has other sockets too: dear messages, and descriptors that take for ever to
  * close. */
-#include "mem_look.h"
 #include "ring/vhost_ring.h"
 #include "vhost-user/vu_rules.h"
 #include "vhost-user/vu_server.h"
@@ -29,20 +28,17 @@
 #define MANY	 100u	  /* fit into the socket */
 #define TURNS	 40u
 #define LINGER_S 3600
-#define HOUR_NS	 3600000000000ull
 
 struct device {
 	uint32_t messages;
 	bool dear;
-	bool busy;	 /* atomic */
-	bool is_busy;	 /* with the first message */
-	uint64_t sleeps; /* ns in a message */
+	bool busy;    /* atomic */
+	bool is_busy; /* with the first message */
 	struct zv_log_limit log;
 	struct vu_socket *sk;
 	char path[64];
 };
 
-static uint64_t slept; /* by a message, and not yet looked at; atomic */
 static struct vu_terms terms = {.nrings = 3, .ring_max = VU_VRING_SIZE_MAX, .mem_max = 1 << 20};
 static struct device dev[2];
 static char dir[] = "/tmp/zvsock-fair-XXXXXX";
@@ -75,7 +71,6 @@ static int on_message(void *ctx, struct vu_exchange *x)
 		;
 	if (d->is_busy)
 		__atomic_store_n(&d->busy, true, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&slept, d->sleeps, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&d->messages, 1, __ATOMIC_SEQ_CST);
 	x->answer.size = 8;
 	x->answer.payload.u64 = 1;
@@ -329,68 +324,15 @@ static void a_busy_owner_gets_no_message(void **state)
 	serves(&dev[1]);
 }
 
-/* ---- memory that the thread sleeps on ---- */
-
-/* What a message has slept is this file's: mem_look_end(). */
-uint64_t __wrap_mem_look_end(const struct mem_look *l, uint64_t *end);
-
-uint64_t __wrap_mem_look_end(const struct mem_look *l, uint64_t *end)
-{
-	*end = l->at + 1;
-	return __atomic_exchange_n(&slept, 0, __ATOMIC_SEQ_CST);
-}
-
-static uint32_t messages_of(const struct device *d)
-{
-	return __atomic_load_n(&d->messages, __ATOMIC_SEQ_CST);
-}
-
-/* The thread goes round several times. */
-static void others_are_served(void)
-{
-	for (unsigned i = 0; i < 4; i++)
-		serves(&dev[1]);
-}
-
-static void who_makes_the_thread_sleep_waits(void **state)
-{
-	int fd = dial(&dev[0]), again;
-
-	(void)state;
-	dev[0].sleeps = HOUR_NS;
-	ask(fd);
-	answered(fd);
-	others_are_served(); /* its turn is over */
-	ask(fd);
-	others_are_served();
-	assert_int_equal(messages_of(&dev[0]), 1);
-	(void)close(fd);
-	again = dial(&dev[0]); /* who comes again has gained nothing */
-	ask(again);
-	others_are_served();
-	assert_int_equal(messages_of(&dev[0]), 1);
-	(void)close(again);
-}
-
-static void a_short_sleep_costs_nothing(void **state)
-{
-	(void)state;
-	dev[0].sleeps = MEM_SLEEP_FREE_NS / 2;
-	serves(&dev[0]);
-	serves(&dev[0]);
-	assert_int_equal(messages_of(&dev[0]), 2);
-}
-
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(a_dear_frontend_has_a_share),	   T(a_busy_owner_gets_no_message),
-		T(slow_closes_delay_nobody),	   T(slow_closes_outlive_the_socket),
-		T(a_dear_frontend_has_a_share),	   T(slow_closes_delay_nobody),
-		T(slow_closes_outlive_the_socket), T(who_makes_the_thread_sleep_waits),
-		T(a_short_sleep_costs_nothing),
+		T(a_dear_frontend_has_a_share),
+		T(a_busy_owner_gets_no_message),
+		T(slow_closes_delay_nobody),
+		T(slow_closes_outlive_the_socket),
 	};
 	int ret;
 

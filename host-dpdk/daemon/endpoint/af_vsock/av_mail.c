@@ -95,14 +95,7 @@ static void share(struct av_posted *p, struct dgram_shared *to, uint64_t sender)
 
 static void send_to_guest(const struct av_posted *p, const void *data)
 {
-	const struct lcore_queue *lq = &p->gq->lq;
-	struct mem_look l;
-	bool ok;
-
-	lcore_look_begin(lq, &l);
-	ok = !lq->resting && zv_dgram_send(p->gq->q, &p->addr, data, p->len, 0) >= 0;
-	lcore_look_end(lq, &l);
-	count(p->gq, ok);
+	count(p->gq, zv_dgram_send(p->gq->q, &p->addr, data, p->len, 0) >= 0);
 }
 
 static void came_to_guest(struct lcore *lc, void *arg)
