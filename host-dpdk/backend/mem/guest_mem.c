@@ -84,12 +84,19 @@ static void space_unmap(uint8_t *addr, size_t len)
 	guest_mem_space_give(len);
 }
 
-static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_src *s)
+/* The same for what nobody has touched, which is quick. */
+static void space_drop(void *addr, size_t len)
+{
+	(void)munmap(addr, len);
+	guest_mem_space_give(len);
+}
+
+/* Checks region @i, before anything is mapped, and says where in the file its map begins. */
+static int check_region(struct guest_mem *m, unsigned i, const struct guest_mem_src *s,
+			uint64_t *start)
 {
 	struct stat st;
-	uint64_t page, start, len;
-	void *addr;
-	int watch;
+	uint64_t page, len;
 
 	if (!vm_range_ok(s->gpa.v, s->size) || !vm_range_ok(s->uva.v, s->size) ||
 	    !vm_range_ok(s->offset, s->size))
@@ -101,31 +108,39 @@ static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_sr
 	if (S_ISREG(st.st_mode) && s->offset + s->size - 1 >= (uint64_t)st.st_size)
 		return -EINVAL;
 	page = file_page_size(&st);
-	start = s->offset & ~(page - 1);
-	len = s->offset - start + s->size;
-	if (len < s->size || len > SIZE_MAX / 2 || start > INT64_MAX)
+	*start = s->offset & ~(page - 1);
+	len = s->offset - *start + s->size;
+	if (len < s->size || len > SIZE_MAX / 2 || *start > INT64_MAX)
 		return -EINVAL;
-	len = (len + page - 1) & ~(page - 1);
-	addr = space_map(s->fd, start, len);
-	if (addr == MAP_FAILED)
-		return -errno;
-	watch = sigbus_watch(addr, len, &m->fault);
-	if (watch < 0) {
-		space_unmap(addr, len);
-		return watch;
-	}
-	m->map[i].addr = addr;
-	m->map[i].len = len;
-	m->map[i].watch = watch;
+	m->map[i].len = (len + page - 1) & ~(page - 1);
 	m->map[i].dev = st.st_dev;
 	m->map[i].ino = st.st_ino;
 	m->map[i].offset = s->offset;
 	m->r[i].gpa = s->gpa;
 	m->r[i].uva = s->uva;
 	m->r[i].size = s->size;
-	m->r[i].va = (uint8_t *)addr + (s->offset - start);
 	if (m->page_size == 0 || page < m->page_size)
 		m->page_size = page;
+	return 0;
+}
+
+/* @start: of its map, in the file. */
+static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_src *s,
+		      uint64_t start)
+{
+	void *addr = space_map(s->fd, start, m->map[i].len);
+	int watch;
+
+	if (addr == MAP_FAILED)
+		return -errno;
+	watch = sigbus_watch(addr, m->map[i].len, &m->fault);
+	if (watch < 0) {
+		space_drop(addr, m->map[i].len);
+		return watch;
+	}
+	m->map[i].addr = addr;
+	m->map[i].watch = watch;
+	m->r[i].va = (uint8_t *)addr + (s->offset - start);
 	return 0;
 }
 
@@ -140,19 +155,19 @@ static bool before(const struct guest_mem *m, unsigned a, unsigned b)
 }
 
 /* Bytes of files that the regions have between them, each counted once. */
-static uint64_t bytes_of_files(const struct guest_mem *m)
+static uint64_t bytes_of_files(const struct guest_mem *m, unsigned n)
 {
 	unsigned order[GUEST_MEM_REGIONS];
 	uint64_t bytes = 0, until = 0;
 
-	for (unsigned i = 0; i < m->nregions; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		unsigned at = i;
 
 		for (; at && before(m, i, order[at - 1]); at--)
 			order[at] = order[at - 1];
 		order[at] = i;
 	}
-	for (unsigned k = 0; k < m->nregions; k++) {
+	for (unsigned k = 0; k < n; k++) {
 		unsigned i = order[k];
 		uint64_t start = m->map[i].offset, end = start + m->r[i].size;
 
@@ -167,19 +182,30 @@ static uint64_t bytes_of_files(const struct guest_mem *m)
 	return bytes;
 }
 
-static bool has_aliases(const struct guest_mem *m)
+static bool has_aliases(const struct guest_mem *m, unsigned n)
 {
 	uint64_t bytes = 0;
 
-	for (uint32_t i = 0; i < m->nregions; i++)
+	for (unsigned i = 0; i < n; i++)
 		bytes += m->r[i].size;
-	return bytes / 2 > bytes_of_files(m);
+	return bytes / 2 > bytes_of_files(m, n);
+}
+
+/* Nobody has used the maps of @m yet. */
+static void import_failed(struct guest_mem *m)
+{
+	for (uint32_t i = 0; i < m->nregions; i++) {
+		sigbus_unwatch(m->map[i].watch);
+		space_drop(m->map[i].addr, m->map[i].len);
+	}
+	free(m);
 }
 
 int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, unsigned n)
 {
+	uint64_t start[GUEST_MEM_REGIONS] = {0};
 	struct guest_mem *m;
-	int ret;
+	int ret = 0;
 
 	if (n == 0 || n > GUEST_MEM_REGIONS)
 		return -EINVAL;
@@ -187,17 +213,17 @@ int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, un
 	if (!m)
 		return -ENOMEM;
 	m->refs = m->holders = 1;
-	for (unsigned i = 0; i < n; i++) {
-		ret = map_region(m, i, &src[i]);
-		if (ret < 0) {
-			guest_mem_put(m);
-			return ret;
-		}
-		m->nregions++;
+	for (unsigned i = 0; i < n && ret == 0; i++)
+		ret = check_region(m, i, &src[i], &start[i]);
+	if (ret == 0 && has_aliases(m, n))
+		ret = -EMLINK;
+	for (unsigned i = 0; i < n && ret == 0; i++) {
+		ret = map_region(m, i, &src[i], start[i]);
+		m->nregions += ret == 0;
 	}
-	if (has_aliases(m)) {
-		guest_mem_put(m);
-		return -EMLINK;
+	if (ret < 0) {
+		import_failed(m);
+		return ret;
 	}
 	*out = m;
 	return 0;

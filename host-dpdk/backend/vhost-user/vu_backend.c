@@ -89,11 +89,14 @@ static void on_again(void *ctx)
 	vu_start_again(ctx);
 }
 
-/* A new memory table waits until there is room for it. */
+/*
+ * A new memory table waits until there is room for it, and until the maps of former ones are
+ * unmapped but for one a queue: to import a table is quicker than to unmap it.
+ */
 static bool on_busy(void *ctx)
 {
 	const struct vu_dev *d = ctx;
-	bool busy = false;
+	bool busy = d->nqueues && unmapper_count(d->queues[0]->unmapper) > d->nqueues;
 
 	for (unsigned i = 0; i < d->nqueues && !busy; i++)
 		busy = vhost_pair_unmaps(d->queues[i]);

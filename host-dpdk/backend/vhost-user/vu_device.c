@@ -16,10 +16,10 @@ _Static_assert(GUEST_MEM_REGIONS == VU_REGIONS, "a memory table fits");
 
 /* ---- memory ---- */
 
-/* The map for the rings, of which a lot may have been used to receive what was sent last. */
-static void drop_rings(struct vu_dev *d, struct guest_mem *rings)
+/* A map of the table, of which a lot may have been touched, or that is only large. */
+static void drop_map(struct vu_dev *d, struct guest_mem *m)
 {
-	unmapper_drop(d->nqueues ? d->queues[0]->unmapper : NULL, rings);
+	unmapper_drop(d->nqueues ? d->queues[0]->unmapper : NULL, m);
 }
 
 /* After the maps, so that this close frees the memory of a frontend that has ended. */
@@ -294,7 +294,7 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 
 	if (ret == 0)
 		ret = vhost_pair_start(q, &s);
-	guest_mem_put(s.mem);
+	drop_map(d, s.mem);
 	d->waiting &= ~(1u << pair);
 	if (ret < 0) {
 		start_failed(d, pair, waited, ret);
@@ -335,7 +335,7 @@ static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded 
 		ret = pair_setup(d, pair, NULL, &s);
 	if (ret == 0)
 		ret = vhost_pair_resume(d->queues[pair], &s, d->rings);
-	guest_mem_put(s.mem);
+	drop_map(d, s.mem);
 	if (ret == 0) {
 		zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u goes on", d->path, pair);
 		return;
@@ -438,7 +438,7 @@ void vu_forget_frontend(struct vu_dev *d)
 		pair_stop(d, i);
 	vu_drop_events(d);
 	guest_shares_table(&d->shares, NULL, NULL);
-	drop_rings(d, d->rings);
+	drop_map(d, d->rings);
 	d->rings = NULL;
 	forget_sources(d, d->src, d->nsrc);
 	d->nsrc = 0;
@@ -523,10 +523,10 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 			pair_stop(d, i);
 			ret = 0;
 		}
-		guest_mem_put(s.mem);
+		drop_map(d, s.mem);
 		pair_update(d, i);
 	}
-	drop_rings(d, old);
+	drop_map(d, old);
 	forget_sources(d, was, nwas);
 	send_reset(d);
 	vu_shmem_table(d);

@@ -187,28 +187,26 @@ static void take_from(struct relay *r)
 	list(r);
 }
 
-static bool grow_to(struct relay *r, uint32_t size)
+static bool grow_to(struct relay *r, uint32_t size, uint64_t all)
 {
 	struct guest_queue *gq = r->f.owner.gq;
 
-	if (size <= r->sndbuf.size ||
-	    !take(gq, charge(r, size) - charge(r, r->sndbuf.size), gq->guest->sndbufs.memory))
+	if (size <= r->sndbuf.size || !take(gq, charge(r, size) - charge(r, r->sndbuf.size), all))
 		return false;
 	set_size(r, size);
 	list(r);
 	return true;
 }
 
-/* To @least bytes, or as much more as there is. False: there is no room. */
-static bool grow(struct relay *r, uint32_t least)
+/* To @least bytes, or as much more as there is of @all. False: there is no room. */
+static bool grow(struct relay *r, uint32_t least, uint64_t all)
 {
 	struct guest_queue *gq = r->f.owner.gq;
-	uint64_t all = gq->guest->sndbufs.memory;
 
 	for (unsigned i = 0; i <= VICTIMS; i++) {
 		uint32_t share = smaller(left_of(gq, all) / SHARE, r->sndbuf.full);
 
-		if (grow_to(r, share > least ? share : least))
+		if (grow_to(r, share > least ? share : least, all))
 			return true;
 		if (TAILQ_EMPTY(&gq->sndbufs))
 			break;
@@ -224,10 +222,14 @@ static bool grow(struct relay *r, uint32_t least)
 	return false;
 }
 
+/* An eighth is left for messages, which cannot be sent in pieces. */
 void sndbuf_full(struct relay *r)
 {
+	uint64_t memory = r->f.owner.gq->guest->sndbufs.memory;
+
 	if (r->sndbuf.size < r->sndbuf.full)
-		(void)grow(r, smaller((uint64_t)r->sndbuf.size * 2, r->sndbuf.full));
+		(void)grow(r, smaller((uint64_t)r->sndbuf.size * 2, r->sndbuf.full),
+			   memory - memory / 8);
 }
 
 /* ---- messages ---- */
@@ -257,8 +259,10 @@ static void retry(struct lcore_timer *t)
 		if (!r)
 			return;
 		stop_waiting(r);
-		r->out_ready = true;
-		relay_from_guest_resume(r);
+		if (r->from_guest && !r->from_guest->op.pending) {
+			r->out_ready = true;
+			relay_from_guest_resume(r);
+		}
 		if (r == last)
 			break;
 	}
@@ -271,8 +275,10 @@ bool sndbuf_fits(struct relay *r, uint32_t len)
 	struct guest_queue *gq = r->f.owner.gq;
 	uint32_t least = smaller((uint64_t)len + MESSAGE_OF + 1, r->sndbuf.full);
 
-	if (least <= r->sndbuf.size || grow(r, least))
+	if (least <= r->sndbuf.size || grow(r, least, gq->guest->sndbufs.memory)) {
+		stop_waiting(r);
 		return true;
+	}
 	if (!r->sndbuf.waits) {
 		r->sndbuf.waits = true;
 		TAILQ_INSERT_TAIL(&gq->sndbufs_waiting, r, sndbuf.waiting);

@@ -219,7 +219,8 @@ static void a_full_socket_grows(void **state)
 	for (unsigned i = 0; i < SOCKS; i++)
 		open_one(i, 0);
 	sndbuf_full(&relays[SOCKS - 1]);
-	assert_int_equal(size_of(relays[SOCKS - 1].fd), guest.sndbufs.local);
+	assert_in_range(size_of(relays[SOCKS - 1].fd), guest.sndbufs.local / 2,
+			guest.sndbufs.local);
 	for (unsigned i = 0; i < SOCKS; i++)
 		close_one(i);
 	assert_int_equal(promised(), 0);

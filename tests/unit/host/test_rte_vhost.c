@@ -444,6 +444,28 @@ static void starts_when_loans_come_back(void **state)
 	ops->close(d);
 }
 
+/* To import a table is quicker than to unmap one: who sends many has to wait. */
+static void tables_wait_for_those_before_them(void **state)
+{
+	struct transport_dev *d = open_dev(sock_a, 3);
+	int fd = memfd_create("large", MFD_CLOEXEC);
+	struct mem_msg m = {1, 0, {G_GPA, 64ull << 30, G_UVA, 0}};
+	uint32_t most = 0;
+	struct front f;
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, 64ll << 30), 0);
+	front_make(&f, sock_a, 3);
+	for (unsigned i = 0; i < 500; i++) {
+		send_acked(&f, VU_SET_MEM_TABLE, &m, sizeof(m), fd);
+		most = guest_mem_maps() > most ? guest_mem_maps() : most;
+	}
+	assert_true(most <= 8);
+	front_free(&f);
+	ops->close(d);
+	(void)close(fd);
+}
+
 /* Rings outside guest memory, a table that drops them, nonsense: refused, and nobody falls over. */
 static void bad_frontend(void **state)
 {
@@ -498,6 +520,7 @@ int main(void)
 		cmocka_unit_test(broken),
 		cmocka_unit_test(starts_when_loans_come_back),
 		cmocka_unit_test(bad_frontend),
+		cmocka_unit_test(tables_wait_for_those_before_them),
 	};
 	int ret;
 
