@@ -22,7 +22,8 @@ bool held_page_new(struct held_page *h)
 	struct uffdio_api api = {.api = UFFD_API};
 	struct uffdio_register r = {.mode = UFFDIO_REGISTER_MODE_MISSING};
 
-	h->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	/* poll(2) does not wait for one that may block. */
+	h->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	if (h->uffd < 0) {
 		(void)printf("without userfaultfd nothing is held: %s\n", strerror(errno));
 		return false;
@@ -41,7 +42,7 @@ bool held_page_waits(const struct held_page *h)
 {
 	struct pollfd p = {.fd = h->uffd, .events = POLLIN};
 
-	return poll(&p, 1, PATIENCE_MS) == 1;
+	return poll(&p, 1, PATIENCE_MS) == 1 && p.revents & POLLIN;
 }
 
 void held_page_come(struct held_page *h)
