@@ -288,7 +288,7 @@ static void memory_goes_while_it_is_in_use(void **state)
 	/* Other threads free and unmap. malloc's own: an arena that grows has one more, of a part
 	 * that is not used yet. And stacks are kept, with more under ASan, of a thread that was
 	 * needed for the first time after the warm-up. */
-	most = (struct most){maps + 16, before.heap + SLACK};
+	most = (struct most){maps + ROUNDS / 10, before.heap + SLACK};
 	(void)testbed_until(as_little, &most);
 	maps_after = all_maps();
 	after.heap = testbed_heap();

@@ -196,6 +196,12 @@ static bool skipped(const json_t *o, const struct vsock_hdr *h)
 	return s && h->op <= VSOCK_OP_MAX && strcmp(s, ops[h->op]) == 0;
 }
 
+/* What the receiver has read is a matter of time, but for an answer to CREDIT_REQUEST. */
+static bool has_read_less(const struct vsock_hdr *h, const struct vsock_hdr *got)
+{
+	return got->op != VSOCK_OP_CREDIT_UPDATE && got->fwd_cnt < h->fwd_cnt;
+}
+
 static void do_receive(struct play *p, const json_t *o)
 {
 	struct vsock_hdr h = header(p, o);
@@ -220,7 +226,8 @@ static void do_receive(struct play *p, const json_t *o)
 	FIELD(len);
 	FIELD(flags);
 	FIELD(buf_alloc);
-	FIELD(fwd_cnt);
+	if (!has_read_less(&h, &got->h))
+		FIELD(fwd_cnt);
 #undef FIELD
 	compare(p, "the used length", VSOCK_HDR_LEN + h.len, got->used_len);
 	if (json_object_get(o, "payload") && (n != h.len || memcmp(got->data, data, n) != 0))
