@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "fd_closer.h"
 
+#include "charge.h"
 #include "fd_check.h"
 #include "thread_start.h"
 
@@ -22,10 +23,8 @@ struct fd_closer {
 	unsigned count; /* n, and the one that is being closed; read by any thread */
 	void (*closed)(void);
 	bool running; /* it has a thread, which is closing one even when n is 0, or waits for one */
-	bool ownerless; /* also read without the lock */
-	bool charged;	/* to a user: it is in `charges` */
-	uid_t uid;
-	TAILQ_ENTRY(fd_closer) charge;
+	bool ownerless;
+	struct charge *charge;	      /* a reference; NULL: no user's */
 	STAILQ_ENTRY(fd_closer) next; /* under waiting.lock */
 };
 
@@ -36,12 +35,6 @@ static struct {
 	uint64_t retry_ns; /* not before */
 	bool any;	   /* also read without the lock */
 } waiting = {.lock = PTHREAD_MUTEX_INITIALIZER, .head = STAILQ_HEAD_INITIALIZER(waiting.head)};
-
-/* Those of users. */
-static struct {
-	pthread_mutex_t lock;
-	TAILQ_HEAD(, fd_closer) head;
-} charges = {.lock = PTHREAD_MUTEX_INITIALIZER, .head = TAILQ_HEAD_INITIALIZER(charges.head)};
 
 struct fd_closer *fd_closer_new(void (*closed)(void))
 {
@@ -56,11 +49,7 @@ struct fd_closer *fd_closer_new(void (*closed)(void))
 
 static void destroy(struct fd_closer *b)
 {
-	if (b->charged) {
-		pthread_mutex_lock(&charges.lock);
-		TAILQ_REMOVE(&charges.head, b, charge);
-		pthread_mutex_unlock(&charges.lock);
-	}
+	charge_put(b->charge);
 	(void)pthread_mutex_destroy(&b->lock);
 	free(b->fd);
 	free(b);
@@ -73,7 +62,7 @@ void fd_closer_free(struct fd_closer *b)
 	if (!b)
 		return;
 	pthread_mutex_lock(&b->lock);
-	__atomic_store_n(&b->ownerless, true, __ATOMIC_RELAXED);
+	b->ownerless = true;
 	last = !b->running;
 	pthread_mutex_unlock(&b->lock);
 	if (last)
@@ -100,6 +89,7 @@ static void close_all(struct fd_closer *b)
 		close_one(b, fd);
 		pthread_mutex_lock(&b->lock);
 		__atomic_store_n(&b->count, b->n, __ATOMIC_RELAXED);
+		charge_fds(b->charge, -1);
 	}
 	b->running = false;
 	last = b->ownerless;
@@ -190,6 +180,7 @@ static bool push(struct fd_closer *b, const int *fd, unsigned n)
 	memcpy(b->fd + b->n, fd, n * sizeof(*fd));
 	b->n += n;
 	__atomic_fetch_add(&b->count, n, __ATOMIC_RELAXED);
+	charge_fds(b->charge, (int)n);
 	return true;
 }
 
@@ -223,28 +214,7 @@ unsigned fd_closer_count(const struct fd_closer *b)
 	return __atomic_load_n(&b->count, __ATOMIC_RELAXED);
 }
 
-void fd_closer_charge(struct fd_closer *b, uid_t uid)
+void fd_closer_charge(struct fd_closer *b, struct charge *c)
 {
-	b->uid = uid;
-	b->charged = true;
-	pthread_mutex_lock(&charges.lock);
-	TAILQ_INSERT_TAIL(&charges.head, b, charge);
-	pthread_mutex_unlock(&charges.lock);
-}
-
-unsigned fd_closer_left(uid_t uid, unsigned *fds)
-{
-	const struct fd_closer *b;
-	unsigned left = 0;
-
-	*fds = 0;
-	pthread_mutex_lock(&charges.lock);
-	TAILQ_FOREACH(b, &charges.head, charge) {
-		if (uid != FD_CLOSER_ALL && b->uid != uid)
-			continue;
-		left += __atomic_load_n(&b->ownerless, __ATOMIC_RELAXED);
-		*fds += fd_closer_count(b);
-	}
-	pthread_mutex_unlock(&charges.lock);
-	return left;
+	b->charge = charge_get(c);
 }

@@ -15,10 +15,7 @@
 #ifndef ZV_FD_CLOSER_H
 #define ZV_FD_CLOSER_H
 
-#include <sys/types.h>
-
-#define FD_CLOSER_ALL ((uid_t)-1) /* no user, and all of them */
-
+struct charge;
 struct fd_closer;
 
 /* @closed, if not NULL, is called after each close, on any thread. NULL: no memory. */
@@ -32,12 +29,9 @@ void fd_closer_put(struct fd_closer *b, int fd);
 void fd_closer_put_all(struct fd_closer *b, const int *fd, unsigned n);
 /* Number of descriptors waiting to be closed, or being closed. */
 unsigned fd_closer_count(const struct fd_closer *b);
-/* From now on @b counts as one of @uid's, also after fd_closer_free(). Once, before the first put.
+/* What is put is charged to @c (charge.h), also after fd_closer_free(). Once, before the first put.
  */
-void fd_closer_charge(struct fd_closer *b, uid_t uid);
-/* How many of @uid's (FD_CLOSER_ALL: of all users') have been freed and still close something.
- * *fds: the descriptors in all of @uid's, freed or not. */
-unsigned fd_closer_left(uid_t uid, unsigned *fds);
+void fd_closer_charge(struct fd_closer *b, struct charge *c);
 /* Tries to make a thread for an fd_closer that has none; at most every 10 ms. Called now and then
  * by a thread that goes round anyway. Any thread; cheap if none waits. */
 void fd_closer_retry(void);

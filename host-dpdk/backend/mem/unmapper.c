@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "unmapper.h"
 
+#include "charge.h"
 #include "thread_start.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 
 struct unmapper {
 	uint32_t refs;
+	struct charge *charge;	/* a reference; NULL: no user's */
 	uint32_t count;		/* tables that are not unmapped yet; atomic */
 	uint32_t running;	/* it has a thread, or waits for one; atomic */
 	struct guest_mem *maps; /* the newest first; atomic */
@@ -46,11 +48,14 @@ static void push_waiting(struct unmapper *u)
 static bool take(struct unmapper *u)
 {
 	struct guest_mem *next;
+	int n;
 
 	for (struct guest_mem *m = __atomic_exchange_n(&u->maps, NULL, __ATOMIC_SEQ_CST); m;
 	     m = next) {
 		next = m->next;
+		n = (int)m->nregions;
 		guest_mem_unmap(m);
+		charge_maps(u->charge, -n);
 		__atomic_sub_fetch(&u->count, 1, __ATOMIC_RELEASE);
 	}
 	/* Whoever pushes from here on sees that there is no thread, or this thread sees the map. */
@@ -106,12 +111,14 @@ static bool have_maker(void)
 
 /* ---- for others ---- */
 
-struct unmapper *unmapper_new(void)
+struct unmapper *unmapper_new(struct charge *c)
 {
 	struct unmapper *u = have_maker() ? calloc(1, sizeof(*u)) : NULL;
 
-	if (u)
+	if (u) {
 		u->refs = 1;
+		u->charge = charge_get(c);
+	}
 	return u;
 }
 
@@ -123,13 +130,16 @@ struct unmapper *unmapper_get(struct unmapper *u)
 
 void unmapper_put(struct unmapper *u)
 {
-	if (u && __atomic_sub_fetch(&u->refs, 1, __ATOMIC_ACQ_REL) == 0)
-		free(u);
+	if (!u || __atomic_sub_fetch(&u->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	charge_put(u->charge);
+	free(u);
 }
 
 void unmapper_add(struct unmapper *u, struct guest_mem *m)
 {
 	__atomic_add_fetch(&u->count, 1, __ATOMIC_RELAXED);
+	charge_maps(u->charge, (int)m->nregions);
 	push_map(u, m);
 	if (__atomic_exchange_n(&u->running, 1, __ATOMIC_SEQ_CST))
 		return;

@@ -12,7 +12,9 @@
  * one can.
  *
  * A map that waits here counts like any other (guest_mem_maps(), vhost_epochs_fit()), which bounds
- * what a peer can have here. A frontend whose next memory table would not fit beside them waits
+ * what a device can have here. What the devices of a local user leave here when they end is charged
+ * to the user (charge.h), who gets no further one while it is much (vu_user_admitted()). A frontend
+ * whose next memory table would not fit beside them waits
  * (vhost_pair_unmaps()).
  */
 #ifndef ZV_UNMAPPER_H
@@ -20,11 +22,13 @@
 
 #include "guest_mem.h"
 
+struct charge;
 struct unmapper;
 
-/* With one reference. NULL: no memory, or no thread. Its first call makes the thread of the
- * process, with the caller's CPU affinity. */
-struct unmapper *unmapper_new(void);
+/* With one reference. What is added is charged to @c (NULL: to no user), also after the device has
+ * ended. NULL: no memory, or no thread. Its first call makes the thread of the process, with the
+ * caller's CPU affinity. */
+struct unmapper *unmapper_new(struct charge *c);
 struct unmapper *unmapper_get(struct unmapper *u);
 /* Drops a reference. What is in it is still unmapped; nobody waits for that. NULL is allowed. */
 void unmapper_put(struct unmapper *u);

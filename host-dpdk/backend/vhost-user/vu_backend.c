@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_backend.h"
 
+#include "charge.h"
 #include "dpdk/vu_rte.h"
-#include "fd_closer.h"
+#include "map_limit.h"
 #include "mem/iotlb.h"
 #include "vu_device.h"
 #include "vu_messages.h"
@@ -12,9 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What devices of a user may have left to be closed, before it gets no further one: devices, of
- * which a user has half as many, and descriptors in all of its devices, of which 64 that end at
- * once have fewer. And devices of all users. */
+/* What devices of a user may have left to be closed or unmapped, before it gets no further one:
+ * devices, of which a user has half as many, and descriptors in all of its devices, of which 64
+ * that end at once have fewer. And devices of all users. */
 #define LEFT_USER     64u
 #define LEFT_USER_FDS 4096u
 #define LEFT_ALL      512u
@@ -25,7 +26,7 @@
  * comes. */
 static void get_unmapper(struct vu_dev *d)
 {
-	struct unmapper *u = d->nqueues && !d->queues[0]->unmapper ? unmapper_new() : NULL;
+	struct unmapper *u = d->nqueues && !d->queues[0]->unmapper ? unmapper_new(d->charge) : NULL;
 
 	for (unsigned i = 0; i < d->nqueues && u; i++)
 		__atomic_store_n(&d->queues[i]->unmapper, unmapper_get(u), __ATOMIC_RELEASE);
@@ -121,27 +122,32 @@ static void dev_free(struct vu_dev *d)
 	if (d->iommu)
 		d->iommu->ops->free(d->iommu);
 	vhost_ring_fini(&d->evt);
+	charge_end(d->charge);
 	free(d->path);
 	free(d);
 }
 
 int vu_user_admitted(const char *name, uid_t user)
 {
-	unsigned fds, left;
+	/* Mappings beyond those that check_limits() of zvsockd plans with: an eighth. */
+	const unsigned maps = map_limit_peers() - map_limit_loans();
+	struct charged its, all;
 
-	if (user == FD_CLOSER_ALL)
+	if (user == CHARGE_ALL)
 		return 0;
-	left = fd_closer_left(user, &fds);
-	if (left >= LEFT_USER || fds >= LEFT_USER_FDS)
+	its = charged_to(user);
+	if (its.left >= LEFT_USER || its.fds >= LEFT_USER_FDS || its.maps >= maps / 2)
 		return zv_err(-EBUSY,
 			      "%s: this user has left too many descriptors that take long to "
-			      "close: end the programs that have made them",
+			      "close, or too much memory that takes long to unmap: end the "
+			      "programs that use them",
 			      name);
-	if (user == 0 || user == geteuid() || fd_closer_left(FD_CLOSER_ALL, &fds) < LEFT_ALL)
+	all = charged_to(CHARGE_ALL);
+	if (user == 0 || user == geteuid() || (all.left < LEFT_ALL && all.maps < maps))
 		return 0;
 	return zv_err(-EBUSY,
-		      "%s: users have left too many descriptors that take long to close: end the "
-		      "programs that have made them",
+		      "%s: users have left too many descriptors that take long to close, or too "
+		      "much memory that takes long to unmap: end the programs that use them",
 		      name);
 }
 
@@ -153,7 +159,6 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 				      .client = c->client,
 				      .fd = c->fd,
 				      .sockmode = c->sockmode,
-				      .user = c->user,
 				      .ops = &server_ops,
 				      .link = &vu_rte_link,
 				      .ctx = d};
@@ -161,7 +166,10 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 
 	if (d)
 		d->evt_call.fd = d->backend_fd = d->shmem_fd = -1;
-	if (!d || !(d->path = strdup(c->path)) || !(d->iommu = iotlb_new())) {
+	if (d && c->user != CHARGE_ALL)
+		d->charge = charge_new(c->user);
+	if (!d || !(d->path = strdup(c->path)) || !(d->iommu = iotlb_new()) ||
+	    (c->user != CHARGE_ALL && !d->charge)) {
 		if (d)
 			dev_free(d);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
@@ -185,6 +193,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 		c->queues[i]->sweep_max = VHOST_WORK + VHOST_SWEEP_MAX / c->nqueues;
 		c->queues[i]->wakes = &d->wakes;
 	}
+	sc.charge = d->charge;
 	sc.log = &d->log;
 	sc.terms = &d->terms;
 	ret = vu_server_add(&d->socket, &sc);

@@ -57,7 +57,8 @@ struct vu_dev {
 	struct zv_log_limit log; /* for lines that the frontend can cause */
 	char *path;
 	uint64_t cid;
-	bool disk; /* guest memory may be files on disks */
+	bool disk;	       /* guest memory may be files on disks */
+	struct charge *charge; /* what it leaves behind; NULL: no user's */
 	struct vhost_pair *const *queues;
 	unsigned nqueues;
 

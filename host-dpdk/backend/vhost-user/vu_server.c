@@ -474,8 +474,7 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 		free(sk);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}
-	if (c->fd >= 0 && c->user != FD_CLOSER_ALL)
-		fd_closer_charge(sk->closer, c->user);
+	fd_closer_charge(sk->closer, c->charge);
 	sk->c = *c;
 	sk->c.path = sk->path;
 	if (!sk->c.stall_ns)

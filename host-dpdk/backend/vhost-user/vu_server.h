@@ -95,7 +95,7 @@ struct vu_socket_config {
 	bool client;	  /* keep connecting to a listening frontend */
 	int fd;		  /* connected socket of the one frontend, which is duplicated; -1: path */
 	int sockmode;	  /* server: permission bits of the socket; -1: from the umask */
-	uid_t user;	  /* with fd: whom its fd_closer is charged to; FD_CLOSER_ALL: nobody */
+	struct charge *charge;	      /* for its fd_closer; NULL: no user's */
 	const struct vu_terms *terms; /* the owner's, changed in ops only */
 	uint64_t stall_ns; /* how long a frontend may leave a message half sent, or an answer
 			      unread, before it is disconnected; 0: default */

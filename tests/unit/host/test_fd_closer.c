@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Who closes what: nobody waits for the end of what may be long. */
+#include "charge.h"
 #include "fd_check.h"
 #include "fd_closer.h"
 
@@ -193,32 +194,35 @@ static void a_thread_that_ends_takes_over(void **state)
 static void users_are_charged(void **state)
 {
 	struct fd_closer *b[2] = {fd_closer_new(NULL), fd_closer_new(NULL)};
-	unsigned fds;
+	struct charge *c[2] = {charge_new(1), charge_new(2)};
 	int end[2];
 
 	(void)state;
 	no_threads = true;
 	for (unsigned i = 0; i < 2; i++) {
-		assert_non_null(b[i]);
-		fd_closer_charge(b[i], 1 + i);
+		assert_true(b[i] && c[i]);
+		fd_closer_charge(b[i], c[i]);
 		fd_closer_put(b[i], pipe_end(&end[i]));
 	}
-	assert_int_equal(fd_closer_left(1, &fds), 0);
-	assert_int_equal(fds, 1);
+	assert_int_equal(charged_to(1).left, 0);
+	assert_int_equal(charged_to(1).fds, 1);
 	fd_closer_free(b[0]);
-	assert_int_equal(fd_closer_left(1, &fds), 1);
-	assert_int_equal(fds, 1);
-	assert_int_equal(fd_closer_left(2, &fds), 0);
-	assert_int_equal(fd_closer_left(3, &fds), 0);
-	assert_int_equal(fds, 0);
+	charge_end(c[0]);
+	assert_int_equal(charged_to(1).left, 1);
+	assert_int_equal(charged_to(1).fds, 1);
+	assert_int_equal(charged_to(2).left, 0);
+	assert_int_equal(charged_to(3).left, 0);
+	assert_int_equal(charged_to(3).fds, 0);
 	fd_closer_free(b[1]);
-	assert_int_equal(fd_closer_left(FD_CLOSER_ALL, &fds), 2);
-	assert_int_equal(fds, 2);
+	charge_end(c[1]);
+	assert_int_equal(charged_to(CHARGE_ALL).left, 2);
+	assert_int_equal(charged_to(CHARGE_ALL).fds, 2);
 	no_threads = false;
-	while (fd_closer_left(FD_CLOSER_ALL, &fds)) {
+	while (charged_to(CHARGE_ALL).left) {
 		fd_closer_retry();
 		sched_yield();
 	}
+	assert_int_equal(charged_to(CHARGE_ALL).fds, 0);
 	for (unsigned i = 0; i < 2; i++)
 		is_closed(end[i]);
 }

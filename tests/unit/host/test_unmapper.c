@@ -124,7 +124,7 @@ static void wait_for_retired(const struct fix *f)
 
 static void give_unmapper(struct fix *f)
 {
-	f->q->unmapper = unmapper_new();
+	f->q->unmapper = unmapper_new(NULL);
 	assert_non_null(f->q->unmapper);
 }
 
@@ -276,7 +276,8 @@ static void touch(const struct guest_mem *m)
 {
 	for (size_t at = 0; at < LARGE; at += 4096)
 		(void)*(volatile uint8_t *)(m->r[1].va + at);
-	assert_true(pages(m->r[1].va, LARGE) > LARGE / 4096 * 7 / 8); /* it may have taken some back */
+	assert_true(pages(m->r[1].va, LARGE) >
+		    LARGE / 4096 * 7 / 8); /* it may have taken some back */
 }
 
 static void to_large(struct fix *f, int fd)
@@ -385,7 +386,7 @@ static void devices_do_not_wait_for_each_other(void **state)
 	struct fix *f = *state;
 	const struct guest_mem_src src = guest_src(&f->g);
 	const uint32_t before = guest_mem_maps();
-	struct unmapper *a = unmapper_new(), *b = unmapper_new();
+	struct unmapper *a = unmapper_new(NULL), *b = unmapper_new(NULL);
 	struct guest_mem *ma = left(&src), *mb = left(&src);
 
 	assert_non_null(a);
@@ -411,7 +412,7 @@ static void in_pieces(void **state)
 	struct fix *f = *state;
 	struct guest_mem_src src = guest_src(&f->g);
 	const uint32_t before = guest_mem_maps();
-	struct unmapper *u = unmapper_new();
+	struct unmapper *u = unmapper_new(NULL);
 	struct guest_mem *m;
 	uint8_t *at;
 
