@@ -31,19 +31,11 @@
 #define RETRY_LAST_MS	60000u
 #define RETRIES_AT_ONCE 16u /* guests: each blocks this thread a bit */
 
-/* What this process can serve of @cfg; called before guests of it are started. */
-static void check_limits(const struct cfg *cfg)
+void daemon_check_maps(const struct cfg *cfg)
 {
 	uint64_t apps = *cfg->apps.path ? APPS_MAX * VU_MAPS(VU_MAPS_APP, ZV_QUEUES_MAX, 1) : 0;
 	uint64_t maps = cfg_vmm_maps(cfg) + apps;
 
-	fds_plan(cfg, (*cfg->control_path ? CONTROL_FDS : 0) + apps_fds(cfg));
-	if (cfg_vmms(cfg) > VU_RTE_FRONTENDS)
-		log_line(ZV_LOG_WARN, NULL,
-			 "there are %u vhost-user sockets, but one process serves %u VMMs at a "
-			 "time: further ones will be turned away; start another zvsockd for some "
-			 "guests",
-			 cfg_vmms(cfg), VU_RTE_FRONTENDS);
 	if (maps > map_limit_loans())
 		log_line(ZV_LOG_WARN, NULL,
 			 "%u guests and the applications can make zvsockd have %llu memory "
@@ -52,6 +44,19 @@ static void check_limits(const struct cfg *cfg)
 			 "ones could keep others out; raise it to %llu",
 			 cfg->n_guests, (unsigned long long)maps, map_limit_loans(),
 			 (unsigned long long)maps / 5 * 8 + 8);
+}
+
+/* What this process can serve of @cfg; called before guests of it are started. */
+static void check_limits(const struct cfg *cfg)
+{
+	fds_plan(cfg, (*cfg->control_path ? CONTROL_FDS : 0) + apps_fds(cfg));
+	if (cfg_vmms(cfg) > VU_RTE_FRONTENDS)
+		log_line(ZV_LOG_WARN, NULL,
+			 "there are %u vhost-user sockets, but one process serves %u VMMs at a "
+			 "time: further ones will be turned away; start another zvsockd for some "
+			 "guests",
+			 cfg_vmms(cfg), VU_RTE_FRONTENDS);
+	daemon_check_maps(cfg);
 }
 
 /* ---- guests that run, and those that do not ---- */

@@ -12,6 +12,10 @@
 
 #include "core/daemon.h"
 
+/* Logs a warning if guests and applications of @cfg could have more memory mappings than the kernel
+ * leaves for them. */
+void daemon_check_maps(const struct cfg *cfg);
+
 /*
  * Starts lcores and all guests of @cfg, which the daemon takes over, whatever is returned. A guest
  * that cannot be started is logged, listed in d->down, and tried again by daemon_retry(). -errno if

@@ -286,6 +286,7 @@ int main(int argc, char **argv)
 		ret = EXIT_WRONG;
 	} else if (cli.check) {
 		cfg_print(c, stdout);
+		daemon_check_maps(c);
 		ret = fflush(stdout) < 0 || cfg_print_troubles(c, stderr) ? EXIT_RUN : EXIT_OK;
 		cfg_free(c);
 	} else {

@@ -232,7 +232,8 @@ def many(n, more=''):
 @case
 def many_guests(w):
     n = 30000
-    out = check(w, many(n))[1]
+    _, out, err = check(w, many(n))
+    assert 'vm.max_map_count' in err, err[:500]
     assert out.count('\nguest g') == n and out.count('and others of its groups') == n, out[:500]
     text = many(n).replace('cid = ', 'cid = 3 ; ')
     assert check(w, text, 2)[2].count('CID 3 is that of guest g0 already') == n - 1
