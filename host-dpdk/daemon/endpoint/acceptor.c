@@ -28,6 +28,7 @@ struct acceptor {
 	unsigned next; /* queue for the next program */
 	int fd, claim; /* claim: of a Unix socket, -1: none */
 	bool passed, tcp, stopping;
+	bool bound;		 /* the socket file was created here */
 	char name[CFG_PATH_MAX]; /* a path, or an address as text */
 };
 
@@ -177,6 +178,7 @@ static int open_unix(struct acceptor *l, const struct cfg_guest *cfg)
 	}
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return acceptor_fail(l, "cannot bind the socket");
+	l->bound = true;
 	/* Before listen(), so that nobody connects while the rights are wider than configured. */
 	ret = sock_set_rights(l->name, cfg->socket_mode ? cfg->socket_mode : (mode_t)-1,
 			      cfg->socket_uid, cfg->socket_gid);
@@ -231,6 +233,8 @@ static struct acceptor *acceptor_new(struct guest *g, const char *name, accepted
 
 static void acceptor_free(struct acceptor *l)
 {
+	if (l->bound)
+		(void)unlink(l->name);
 	if (l->fd >= 0)
 		close(l->fd);
 	if (l->claim >= 0)
@@ -285,8 +289,6 @@ bool acceptor_passed(const struct acceptor *l)
 void acceptor_stop(struct acceptor *l)
 {
 	lcore_call(l->lc, listener_end, l);
-	if (!l->tcp)
-		(void)unlink(l->name);
 	if (l->passed) { /* programs wait in it */
 		guest_fds_passed(l->guest, &l->fd, 1);
 		l->fd = -1;
