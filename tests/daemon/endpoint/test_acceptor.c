@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Many programs connect at the same time: what an lcore accepts in a round. */
 #include "endpoint/acceptor.h"
+#include "endpoint/af_vsock/endpoint_af_vsock.h"
 
 #include "dir_open.h"
 #include "sock_claim.h"
@@ -153,10 +154,30 @@ static void a_socket_that_something_is_mounted_on_is_named(void **state)
 	assert_int_equal(rmdir(dir), 0); /* the socket file is gone */
 }
 
+/* The same in a drop-in directory. */
+static void one_of_a_drop_in_directory_is_named_too(void **state)
+{
+	static struct cfg c;
+	char dir[] = "/tmp/zvd-acceptor.XXXXXX", why[GUEST_WHY_MAX] = "";
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	c.space.apps = true;
+	(void)snprintf(c.space.dir, sizeof(c.space.dir), "%s", dir);
+	for (unsigned i = 0; i < CFG_SPACE_SOCKETS; i++)
+		(void)snprintf(c.space.sockets[i], sizeof(c.space.sockets[i]), "%s/%u", dir, i);
+	mounted = true;
+	assert_int_equal(av_space_of_apps(&c, NULL, why), -ENOMEM);
+	mounted = false;
+	assert_non_null(strstr(why, "/0: cannot set the socket's mode or owner: " DIR_MOUNTED));
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_socket_that_something_is_mounted_on_is_named),
+		cmocka_unit_test(one_of_a_drop_in_directory_is_named_too),
 		cmocka_unit_test(one_is_accepted_in_a_round),
 	};
 

@@ -261,10 +261,16 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 		io_accept(lcore_io(s->home), op, l->fd);
 }
 
+static int failed(struct guest *g, const struct av_listener *l, const char *what, int err,
+		  const char *why)
+{
+	guest_fails(g, "af_vsock: %s: %s: %s", path_of(l), what, why);
+	return err;
+}
+
 static int open_failed(struct guest *g, const struct av_listener *l, const char *what, int err)
 {
-	guest_fails(g, "af_vsock: %s: %s: %s", path_of(l), what, zv_strerror(err));
-	return err;
+	return failed(g, l, what, err, zv_strerror(err));
 }
 
 static int set_rights(const struct cfg_space *c, enum av_socket what)
@@ -298,7 +304,8 @@ static int listener_open(struct guest *g, struct av_space *s, enum av_socket wha
 	 * configured. */
 	ret = set_rights(&s->cfg, what);
 	if (ret < 0)
-		return open_failed(g, l, "cannot set the socket's mode or owner", ret);
+		return failed(g, l, "cannot set the socket's mode or owner", ret,
+			      sock_rights_error(ret));
 	if (what == AV_DGRAM)
 		return 0;
 	return listen(l->fd, BACKLOG) < 0 ? open_failed(g, l, "cannot listen", -errno) : 0;
@@ -447,7 +454,7 @@ void av_spaces_reload(const struct cfg *c)
 			if (ret < 0)
 				log_line(ZV_LOG_WARN, NULL,
 					 "%s: cannot set the socket's mode or owner: %s",
-					 change.to->sockets[i], zv_strerror(ret));
+					 change.to->sockets[i], sock_rights_error(ret));
 		}
 		lcore_call(s->home, space_change, &change);
 	}
