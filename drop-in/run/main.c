@@ -156,6 +156,10 @@ static void read_options(int argc, char **argv, struct options *o)
 		report("--dir and --guest both say where the guests are: give one");
 		exit(EXIT_OURS);
 	}
+	if (o->control && !o->guest && !o->check) {
+		report("--control says whom to ask for a guest's directory: give --guest as well");
+		exit(EXIT_OURS);
+	}
 }
 
 /* The library: next to this program in the build tree, otherwise where it is installed. */

@@ -433,6 +433,7 @@ def one_line_for_each_error(w):
             (125, 'nobody', ['--control', w.path('control'), '--guest', 'nobody', 'true']),
             (125, 'no zvsockd at its control socket', ['--control', w.path('none'), '--guest', 'web', 'true']),
             (125, 'give one', ['--dir', '/x', '--guest', 'web', 'true']),
+            (125, 'give --guest as well', ['--control', '/x', 'true']),
             (125, 'at most', ['--dir', '/' + 'x' * 100, 'true'])]:
         done = subprocess.run([RUN, *args], capture_output=True, text=True, check=False, timeout=LIMIT)
         assert done.returncode == rc and re.search(words, done.stderr) and done.stderr.count('\n') == 1, (args, done)
