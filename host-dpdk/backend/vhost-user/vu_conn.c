@@ -181,6 +181,7 @@ static bool may_speak(struct vu_conn *c)
 		vu_conn_end(sk->front);
 	if (!sk->front) {
 		sk->front = c;
+		vu_dial_heard(sk);
 		vu_life_begin(sk, c->sock.fd);
 		zv_log_limited(sk->c.log, ZV_LOG_INFO, "%s: frontend connected", path_of(c));
 		sk->c.ops->attached(sk->c.ctx);
@@ -235,6 +236,8 @@ static void next_messages(struct vu_conn *c)
 					       "%s: vhost-user %s (%u) was refused: %s", path_of(c),
 					       vu_request_name(c->in.msg.request),
 					       c->in.msg.request, why);
+			else
+				vu_dial_hung_up(c);
 			vu_conn_end(c);
 			return;
 		}
@@ -286,7 +289,7 @@ void vu_conn_new(struct vu_socket *sk, int fd)
 	}
 	c->link = (struct vu_source){link_ready, -1, sk};
 	c->sk = sk;
-	c->deadline = UINT64_MAX;
+	c->deadline = sk->c.client ? vu_in(sk->c.stall_ns) : UINT64_MAX;
 	passed_expect(fd); /* an out-of-band byte is read with the others, as are its descriptors */
 	vu_reader_init(&c->in, sk->closer);
 	vu_reader_init(&c->back, NULL);

@@ -255,7 +255,7 @@ static void socket_due(struct vu_socket *sk, uint64_t now)
 	}
 	for (c = TAILQ_FIRST(&sk->conns); c; c = after) {
 		after = TAILQ_NEXT(c, next);
-		if (c->deadline > now)
+		if (c->deadline > now || vu_dial_silent(c))
 			continue;
 		zv_log_limited(sk->c.log, ZV_LOG_WARN, "%s: the frontend %s and was disconnected",
 			       sk->c.path,

@@ -30,7 +30,8 @@
  * It also waits while ops->busy says that the owner has something to finish.
  *
  * Connecting to a VMM (mode client) may take as long as whoever has its directory likes. A thread
- * does it for each attempt (vu_dial.c).
+ * does it for each attempt (vu_dial.c). Whoever accepts, but says nothing for stall_ns, is kept and
+ * logged.
  *
  * Plain C without DPDK: the link is a table of two functions.
  */

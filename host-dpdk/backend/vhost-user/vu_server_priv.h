@@ -45,7 +45,7 @@ struct vu_socket {
 	uint64_t life_until;	  /* no front: until then the end of the process counts */
 	bool bound;		  /* the socket file was created here */
 	struct vu_dial *dial;	  /* client: an attempt to connect; NULL: none */
-	int dial_error;		  /* ... and the error of the last one */
+	int dial_told;		  /* ... and what was logged last about that; 0: nothing */
 	uint64_t retry;		  /* time of the next connect or accept; UINT64_MAX: none */
 	uint64_t again;		  /* time to call c.ops->again; UINT64_MAX: none */
 	uint64_t rest;		  /* not served before then; UINT64_MAX: no limit */
@@ -78,6 +78,13 @@ void vu_dial(struct vu_socket *sk);
 void vu_dial_results(void);
 /* What is in progress is not waited for. */
 void vu_dial_stop(struct vu_socket *sk);
+/* The deadline of @c has passed. True: we have connected to somebody who has said nothing yet,
+ * which has been logged. */
+bool vu_dial_silent(struct vu_conn *c);
+/* The other end of @c has hung up. Logs it if that is somebody who has not said anything. */
+void vu_dial_hung_up(const struct vu_conn *c);
+/* The VMM speaks. */
+void vu_dial_heard(struct vu_socket *sk);
 
 /* ---- vu_server_fair.c ---- */
 

@@ -65,6 +65,49 @@ static const struct vu_link_ops link_ops = {link_open, nothing};
 static struct vu_terms terms = {.nrings = 3, .ring_max = VU_VRING_SIZE_MAX, .mem_max = 1ull << 40};
 static char dir[] = "/tmp/zvsock-dial-XXXXXX";
 static struct device server, client;
+static uint64_t stall_ns; /* of devices that are added; 0: default */
+
+/* What is logged. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	const char *words; /* of the lines that count */
+	unsigned lines;
+} seen = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void look(void *ctx, enum zv_log_level level, const char *text)
+{
+	(void)ctx;
+	(void)level;
+	pthread_mutex_lock(&seen.lock);
+	seen.lines += seen.words && strstr(text, seen.words);
+	pthread_cond_broadcast(&seen.changed);
+	pthread_mutex_unlock(&seen.lock);
+}
+
+static void look_for(const char *words)
+{
+	pthread_mutex_lock(&seen.lock);
+	seen.words = words;
+	seen.lines = 0;
+	pthread_mutex_unlock(&seen.lock);
+}
+
+static void wait_for_line(void)
+{
+	pthread_mutex_lock(&seen.lock);
+	while (!seen.lines)
+		pthread_cond_wait(&seen.changed, &seen.lock);
+	pthread_mutex_unlock(&seen.lock);
+}
+
+/* There was one line, not one for each attempt. */
+static void was_said_once(void)
+{
+	pthread_mutex_lock(&seen.lock);
+	assert_int_equal(seen.lines, 1);
+	pthread_mutex_unlock(&seen.lock);
+}
 
 static int add(struct device *d, const char *name, bool connects)
 {
@@ -72,6 +115,7 @@ static int add(struct device *d, const char *name, bool connects)
 				     .fd = -1,
 				     .sockmode = -1,
 				     .terms = &terms,
+				     .stall_ns = stall_ns,
 				     .ops = &ops,
 				     .link = &link_ops,
 				     .ctx = d,
@@ -101,6 +145,8 @@ static int teardown(void **state)
 	(void)state;
 	end(&client);
 	end(&server);
+	stall_ns = 0;
+	look_for(NULL);
 	return 0;
 }
 
@@ -270,6 +316,78 @@ static void a_client_follows_no_link(void **state)
 	(void)unlink(other);
 }
 
+/* Who waits for a VMM learns that it cannot be reached. */
+static void an_attempt_that_does_not_end_is_named(void **state)
+{
+	(void)state;
+	stall_ns = 1;
+	look_for("does not end");
+	set_way(true, "locked");
+	assert_int_equal(add(&client, "locked", true), 0);
+	wait_for_line();
+	was_said_once();
+	set_way(false, "locked");
+	wait_for_way(&way.over, 1);
+}
+
+/* Another program, or a VMM that serves another backend. */
+static void one_that_says_nothing_is_named(void **state)
+{
+	int ls, fd;
+
+	(void)state;
+	stall_ns = 1000000;
+	look_for("does not speak vhost-user");
+	set_way(false, "vmm");
+	assert_int_equal(add(&client, "vmm", true), 0);
+	ls = listen_at(client.path);
+	fd = accept(ls, NULL, NULL);
+	wait_for_line();
+	is_served(fd); /* it does after all */
+	was_said_once();
+	(void)close(ls);
+	(void)unlink(client.path);
+}
+
+static void one_that_hangs_up_is_named(void **state)
+{
+	int ls;
+
+	(void)state;
+	stall_ns = 3600000000000ull; /* a slow machine is not silent */
+	look_for("hangs up without a word");
+	set_way(false, "vmm");
+	assert_int_equal(add(&client, "vmm", true), 0);
+	ls = listen_at(client.path);
+	for (int i = 0; i < 3; i++) {
+		(void)close(accept(ls, NULL, NULL));
+		wait_for_line();
+	}
+	was_said_once();
+	is_served(accept(ls, NULL, NULL));
+	(void)close(ls);
+	(void)unlink(client.path);
+}
+
+/* Nothing but the log tells that this will never do. */
+static void an_error_that_stays_is_named(void **state)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/dgram", dir);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	look_for("rotocol wrong type for socket");
+	set_way(false, "dgram");
+	assert_int_equal(add(&client, "dgram", true), 0);
+	wait_for_line();
+	wait_for_way(&way.over, 2);
+	was_said_once();
+	(void)close(fd);
+	(void)unlink(client.path);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -279,12 +397,17 @@ int main(void)
 		T(an_end_may_cross_a_connection),
 		T(a_client_connects_again),
 		T(a_client_follows_no_link),
+		T(an_attempt_that_does_not_end_is_named),
+		T(one_that_says_nothing_is_named),
+		T(one_that_hangs_up_is_named),
+		T(an_error_that_stays_is_named),
 	};
 	int ret;
 
 	if (!mkdtemp(dir))
 		return 1;
 	terms.layout = vhost_ring_layout_of(0);
+	zv_set_log(look, NULL);
 	ret = cmocka_run_group_tests_name("vu_dial", tests, NULL, NULL);
 	(void)rmdir(dir);
 	return ret;
