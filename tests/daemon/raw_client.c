@@ -45,6 +45,27 @@ bool raw_send(int fd, const void *data, size_t len, const int *pass, size_t n)
 	return sendmsg(fd, &m, MSG_NOSIGNAL) == (ssize_t)len;
 }
 
+int raw_take(int fd, void *data, size_t size, int flags, ssize_t *n)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} room;
+	struct iovec iov = {data, size};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &room,
+			   .msg_controllen = sizeof(room)};
+	const struct cmsghdr *c;
+	int got = -1;
+
+	*n = recvmsg(fd, &m, flags | MSG_CMSG_CLOEXEC);
+	c = *n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+	if (c)
+		memcpy(&got, CMSG_DATA(c), sizeof(got));
+	return got;
+}
+
 bool raw_send_line(int fd, const char *text)
 {
 	return raw_send(fd, text, strlen(text), NULL, 0);

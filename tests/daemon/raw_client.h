@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #define RAW_PATIENCE_MS 60000 /* for what must come; a test fails after it */
 
@@ -17,6 +18,10 @@ bool raw_send(int fd, const void *data, size_t len, const int *pass, size_t n);
 
 /* Sends a string. */
 bool raw_send_line(int fd, const char *text);
+
+/* recvmsg(2) with @flags: up to @size bytes, whose number is in *n (-1: an error). Returns the
+ * descriptor that comes with them; -1: none. */
+int raw_take(int fd, void *data, size_t size, int flags, ssize_t *n);
 
 /* The next line as JSON (json_null() for one that is none), NULL at the end of the stream. */
 json_t *raw_line(int fd);

@@ -5,6 +5,7 @@
  * set.
  */
 #include "held_page.h"
+#include "raw_client.h"
 #include "zvd_fixture.h"
 
 #include <proto/local/client_msg.h>
@@ -35,26 +36,17 @@ static void *wait_for_events(void *arg)
 /* Attaches, and returns the device's socket; -1: no. */
 static int attach(int fd)
 {
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} ctl;
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct client_msg m;
-	struct iovec iov = {&m, sizeof(m)};
-	struct msghdr mh = {.msg_iov = &iov,
-			    .msg_iovlen = 1,
-			    .msg_control = ctl.buf,
-			    .msg_controllen = sizeof(ctl.buf)};
 	int got = -1;
+	ssize_t n;
 
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%sapps", zf_dir);
 	client_msg_init(&m, CLIENT_ATTACH);
 	m.queues = 1;
 	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 &&
-	    send(fd, &m, sizeof(m), MSG_NOSIGNAL) == (ssize_t)sizeof(m) &&
-	    recvmsg(fd, &mh, 0) == (ssize_t)sizeof(m) && m.result == 0 && CMSG_FIRSTHDR(&mh))
-		memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&mh)), sizeof(got));
+	    raw_send(fd, &m, sizeof(m), NULL, 0))
+		got = raw_take(fd, &m, sizeof(m), 0, &n);
 	return got;
 }
 

@@ -276,30 +276,19 @@ static char told[sizeof(((struct client_msg *)0)->text) + 1]; /* why attach_raw(
 /* Attaches with a device of its own. Its socket, or -1; *fd: the client socket. */
 static int attach_raw(int *fd, uint16_t queues)
 {
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} ctl;
-	struct client_msg m;
-	struct iovec iov = {&m, sizeof(m)};
-	struct msghdr mh = {.msg_iov = &iov,
-			    .msg_iovlen = 1,
-			    .msg_control = ctl.buf,
-			    .msg_controllen = sizeof(ctl.buf)};
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int dev;
+	struct client_msg m;
+	int dev = -1;
+	ssize_t n;
 
 	*fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%sapps", zf_dir);
 	client_msg_init(&m, CLIENT_ATTACH);
 	m.queues = queues;
 	if (connect(*fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    send(*fd, &m, sizeof(m), MSG_NOSIGNAL) != (ssize_t)sizeof(m) ||
-	    recvmsg(*fd, &mh, 0) != (ssize_t)sizeof(m) || m.result || !CMSG_FIRSTHDR(&mh)) {
+	    !raw_send(*fd, &m, sizeof(m), NULL, 0) ||
+	    (dev = raw_take(*fd, &m, sizeof(m), 0, &n)) < 0 || m.result)
 		memcpy(told, m.text, sizeof(m.text));
-		return -1;
-	}
-	memcpy(&dev, CMSG_DATA(CMSG_FIRSTHDR(&mh)), sizeof(dev));
 	return dev;
 }
 

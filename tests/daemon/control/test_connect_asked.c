@@ -6,6 +6,7 @@
  */
 #include "held_page.h"
 #include "host_side.h"
+#include "raw_client.h"
 #include "zvd_fixture.h"
 
 #include <errno.h>
@@ -28,52 +29,19 @@ static struct zf_conn *echo;
 static const char *program;
 static unsigned fds_before;
 
-/* Room for one descriptor. */
-union room {
-	char bytes[CMSG_SPACE(sizeof(int))];
-	struct cmsghdr align;
-};
-
-/* Sends @text with @fd (-1: none). What sendmsg() says. */
-static ssize_t send_with(int sock, const char *text, int fd)
-{
-	union room room = {.align = {.cmsg_len = CMSG_LEN(sizeof(int)),
-				     .cmsg_level = SOL_SOCKET,
-				     .cmsg_type = SCM_RIGHTS}};
-	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fd >= 0) {
-		m.msg_control = &room;
-		m.msg_controllen = sizeof(room);
-		memcpy(CMSG_DATA(&room.align), &fd, sizeof(fd));
-	}
-	return sendmsg(sock, &m, MSG_NOSIGNAL);
-}
-
 /* The answer to @request, which goes with @fd, on the new control connection *s. Returns the
  * descriptor that comes with it; -1: none. */
 static int ask(int *s, const char *request, int fd, char *answer, size_t size)
 {
-	union room room;
-	struct iovec iov = {answer, size - 1};
-	struct msghdr m = {.msg_iov = &iov,
-			   .msg_iovlen = 1,
-			   .msg_control = &room,
-			   .msg_controllen = sizeof(room)};
-	const struct cmsghdr *c;
-	int got = -1;
 	ssize_t n;
+	int got;
 
 	*s = hs_connect("control.sock", NULL);
-	assert_int_equal(send_with(*s, request, fd), strlen(request));
+	assert_true(raw_send(*s, request, strlen(request), &fd, fd >= 0));
 	assert_true(hs_readable(*s));
-	n = recvmsg(*s, &m, MSG_CMSG_CLOEXEC);
+	got = raw_take(*s, answer, size - 1, 0, &n);
 	assert_true(n > 0);
 	answer[n] = 0;
-	c = CMSG_FIRSTHDR(&m);
-	if (c)
-		memcpy(&got, CMSG_DATA(c), sizeof(got));
 	return got;
 }
 
@@ -230,7 +198,7 @@ static void descriptors_are_refused(void **state)
 
 	(void)state;
 	assert_true(hs_expect_ok(fd));
-	if (send_with(fd, "x", 0) > 0) {
+	if (raw_send(fd, "x", 1, &(int){0}, 1)) {
 		char who[64];
 
 		assert_int_equal(zf_recv(c, &b, 1, NULL), -ECONNRESET);

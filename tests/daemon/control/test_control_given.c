@@ -48,22 +48,10 @@ static int join(struct guest *g, uint32_t port, int fd, const struct end_report 
 /* What the answer brings; -1: nothing. Its bytes stay. */
 static int take(int fd)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} room;
 	char text[4096];
-	struct iovec iov = {text, sizeof(text)};
-	struct msghdr m = {.msg_iov = &iov,
-			   .msg_iovlen = 1,
-			   .msg_control = &room,
-			   .msg_controllen = sizeof(room)};
-	const struct cmsghdr *c;
-	int got = -1;
+	ssize_t n;
 
-	if (recvmsg(fd, &m, MSG_CMSG_CLOEXEC | MSG_PEEK) > 0 && (c = CMSG_FIRSTHDR(&m)))
-		memcpy(&got, CMSG_DATA(c), sizeof(got));
-	return got;
+	return raw_take(fd, text, sizeof(text), MSG_PEEK, &n);
 }
 
 static struct held_page page;
