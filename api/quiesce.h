@@ -22,11 +22,15 @@
 #define ZV_QUIESCE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct quiesce {
 	uint32_t busy; /* 1 while the owner is inside a call; written by the owner */
 	uint32_t stop; /* 1 while the control thread wants or has the queue stopped */
+	/* The owner's: runs when it has entered, and when it leaves. NULL: nobody wants to know. */
+	void (*watch)(void *arg, bool enters);
+	void *watch_arg;
 };
 
 /*
@@ -80,12 +84,16 @@ static inline bool quiesce_enter(struct quiesce *q)
 		__atomic_store_n(&q->busy, 0, __ATOMIC_RELEASE);
 		return false;
 	}
+	if (__builtin_expect(q->watch != NULL, 0))
+		q->watch(q->watch_arg, true);
 	return true;
 }
 
 /* Owner: leaves the library. */
 static inline void quiesce_leave(struct quiesce *q)
 {
+	if (__builtin_expect(q->watch != NULL, 0))
+		q->watch(q->watch_arg, false);
 	__atomic_store_n(&q->busy, 0, __ATOMIC_RELEASE);
 }
 

@@ -101,6 +101,29 @@ ZV_API void zv_host_region_serve(struct zv_host_region *r, uint64_t cid);
 ZV_API int zv_host_driver_died(struct zv_dev *dev);
 
 /*
+ * A queue whose guest's memory makes the calling thread sleep (docs/threat-model.md, "Memory that
+ * is changed under zvsockd"). Both by the owner of the queue, outside its calls.
+ *
+ * zv_host_queue_watch: @watch(@arg, true) runs at the beginning of each call on the queue, and
+ * @watch(@arg, false) at the end, on the thread that calls; it must not call. NULL: no longer.
+ *
+ * zv_host_queue_rest: while the queue rests, calls on it find nothing to receive and no room to
+ * send, and touch no memory of the guest but for buffers that are taken already. Notifications of
+ * the guest are lost meanwhile: poll when the rest is over. May be called by @watch.
+ */
+ZV_API void zv_host_queue_watch(struct zv_dev *dev, unsigned queue,
+				void (*watch)(void *arg, bool enters), void *arg);
+ZV_API void zv_host_queue_rest(struct zv_dev *dev, unsigned queue, bool rests);
+
+/*
+ * For how long between @since and @now (CLOCK_MONOTONIC, ns) calls of mmap(2) or mremap(2) for
+ * memory of guests went on that have slept, or that go on still, on any thread of this library.
+ * Such a call keeps the lock of the process's address space, and whoever waited for it did so for
+ * that guest. Any thread.
+ */
+ZV_API uint64_t zv_host_maps_took(uint64_t since, uint64_t now);
+
+/*
  * The guests whose drivers may still hold payload in this region from before this process was
  * started: an earlier process has served them by zv_host_region_serve() and died, and none has done
  * so since. Up to @n (64 are possible) CIDs go to @cids. Returns their number. Any thread.

@@ -12,6 +12,7 @@
  */
 #include "dpdk/eal.h"
 #include "host_uri.h"
+#include "mem_look.h"
 #include "pair/vhost_pair.h"
 #include "sock_claim.h"
 #include "transport.h"
@@ -384,6 +385,38 @@ int zv_host_driver_died(struct zv_dev *dev)
 		if (vu[i])
 			vu_driver_died(vu[i]);
 	return 0;
+}
+
+/* NULL: no such queue. */
+static struct transport_queue *queue_of(struct zv_dev *dev, unsigned queue)
+{
+	struct transport_dev *t = dev ? zv_dev_transport(dev) : NULL;
+
+	return t && t->ops == &host_ops && queue < t->nqueues ? host_ops.queue(t, queue) : NULL;
+}
+
+void zv_host_queue_watch(struct zv_dev *dev, unsigned queue, void (*watch)(void *arg, bool enters),
+			 void *arg)
+{
+	struct transport_queue *tq = queue_of(dev, queue);
+
+	if (!tq)
+		return;
+	tq->qs.watch = watch;
+	tq->qs.watch_arg = arg;
+}
+
+void zv_host_queue_rest(struct zv_dev *dev, unsigned queue, bool rests)
+{
+	struct transport_queue *tq = queue_of(dev, queue);
+
+	if (tq)
+		vhost_pair_rest(vhost_pair_of(tq), rests);
+}
+
+uint64_t zv_host_maps_took(uint64_t since, uint64_t now)
+{
+	return mem_maps_took(since, now);
 }
 
 void zv_host_region_put(struct zv_host_region *r)

@@ -83,6 +83,18 @@ bool as_host_check(const struct guest *g)
 	return lends;
 }
 
+/* ---- memory that lcores sleep on ---- */
+
+void as_host_watch(struct guest_queue *gq, void (*fn)(void *lq, bool enters))
+{
+	zv_host_queue_watch(gq->guest->dev, gq->index, fn, &gq->lq);
+}
+
+void as_host_rest(struct guest_queue *gq, uint64_t ns)
+{
+	zv_host_queue_rest(gq->guest->dev, gq->index, ns);
+}
+
 /* ---- the process ---- */
 
 int as_host_prepare(struct guest *g)
@@ -95,6 +107,7 @@ int as_host_prepare(struct guest *g)
 	}
 	ret = zv_catch_sigbus();
 	reach_import_by(import);
+	mem_maps_by(zv_host_maps_took);
 	if (ret < 0)
 		guest_fails(g, "SIGBUS cannot be caught: %s", zv_strerror(ret));
 	return ret;

@@ -8,8 +8,10 @@
 #define ZVD_AS_HOST_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct guest;
+struct guest_queue;
 
 /* 0; or -errno, after guest_fails(). May be called again. Main thread. */
 int as_host_prepare(struct guest *g);
@@ -17,5 +19,9 @@ int as_host_prepare(struct guest *g);
 /* To be called periodically: handles the death of the guest's driver in a VM that goes on. True:
  * the driver is watched, because it lends memory. Main thread. */
 bool as_host_check(const struct guest *g);
+
+/* For the queue's lcore: lcore_queue.watch() and ->rests(). */
+void as_host_watch(struct guest_queue *gq, void (*fn)(void *lq, bool enters));
+void as_host_rest(struct guest_queue *gq, uint64_t ns);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "as_host.h"
 
+#include "base/clock.h"
 #include "channel/broker.h"
 #include "channel/reach.h"
 #include "control/control.h"
@@ -38,6 +39,33 @@ static void queue_event(struct lcore_queue *lq, const struct zv_event *ev)
 		endpoint_datagrams(gq);
 	else if (o)
 		o->event(o, ev);
+}
+
+/* A rest of @ns begins (lcore.h), or is over. */
+static void queue_rests(struct lcore_queue *lq, uint64_t ns)
+{
+	struct guest_queue *gq = (struct guest_queue *)(void *)lq; /* first */
+	uint64_t now = now_ns(), was;
+
+	as_host_rest(gq, ns);
+	if (!ns) {
+		flow_rested(gq);
+		return;
+	}
+	GUEST_COUNT(gq, mem_rests);
+	was = __atomic_exchange_n(&gq->guest->rests_until, now + ns, __ATOMIC_RELAXED);
+	if (was > now) /* its other queues do, and that is in the log */
+		return;
+	log_line(ZV_LOG_WARN, gq->guest->name,
+		 "an lcore has slept because of this peer's memory, which is swapped out, or "
+		 "changed under us (holes, fallocate): the peer is not served for %llu ms; keep "
+		 "its memory resident, and see what its process does",
+		 (unsigned long long)ns / 1000000);
+}
+
+static void queue_watch(struct lcore_queue *lq, void (*fn)(void *lq, bool enters))
+{
+	as_host_watch((struct guest_queue *)(void *)lq, fn);
 }
 
 static void queue_begin(struct lcore *lc, void *arg)
@@ -195,6 +223,7 @@ static void guest_free(struct guest *g)
 		log_line(ZV_LOG_ERR, g->name, "cannot close the device: %s", zv_error_text());
 	endpoints_free(g);
 	fd_closer_free(g->closer);
+	mem_account_put(g->mem);
 	free(g);
 }
 
@@ -255,8 +284,11 @@ static void deal_queues(struct daemon *d, struct guest *g)
 		gq->index = i;
 		gq->q = gq->lq.q = zv_queue(g->dev, i);
 		gq->lcore = best;
-		gq->lc = d->lcores[best];
+		gq->lc = gq->lq.lc = d->lcores[best];
 		gq->lq.event = queue_event;
+		gq->lq.mem = g->mem;
+		gq->lq.watch = queue_watch;
+		gq->lq.rests = queue_rests;
 		TAILQ_INIT(&gq->owners);
 		TAILQ_INIT(&gq->waiting);
 		TAILQ_INIT(&gq->sndbufs);
@@ -267,6 +299,12 @@ static void deal_queues(struct daemon *d, struct guest *g)
 	share_work(g);
 }
 
+/* Its buffers are in memory of its own, which it may change. */
+static bool has_memory(const struct cfg_guest *cfg)
+{
+	return prepare[cfg->role];
+}
+
 /* Starts device, queues and endpoints. 0: *g runs; otherwise it has been freed. */
 static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 {
@@ -274,6 +312,10 @@ static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 
 	if (ret == 0)
 		ret = set_rights(g, cfg);
+	if (ret == 0 && has_memory(cfg)) {
+		g->mem = mem_account_get(cfg->has_user ? cfg->app_uid : MEM_ACCOUNT_OWN);
+		ret = g->mem ? 0 : -ENOMEM;
+	}
 	if (ret < 0) {
 		guest_free(g);
 		return ret;

@@ -22,3 +22,26 @@ void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
 	(void)lc;
 	w->queued = false;
 }
+
+void lcore_run(struct lcore_work *w)
+{
+	w->run(w);
+}
+
+bool lcore_looks(const struct lcore *lc)
+{
+	(void)lc;
+	return false;
+}
+
+struct mem_account *lcore_for(const struct lcore_queue *lq)
+{
+	(void)lq;
+	return NULL;
+}
+
+void lcore_for_over(const struct lcore_queue *lq, struct mem_account *was)
+{
+	(void)lq;
+	(void)was;
+}

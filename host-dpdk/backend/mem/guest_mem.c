@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "guest_mem.h"
+#include "guest_mem_int.h"
 
 #include "map_limit.h"
+#include "mem_look.h"
 #include "sigbus.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PIECE ((size_t)64 << 20) /* bytes of address space */
 /* mremap() moves whole page tables, up to the bytes of one, if both addresses are congruent. */
 #define TABLE ((size_t)1 << 30)
 
@@ -31,64 +31,6 @@ static uint64_t file_page_size(const struct stat *st)
 	uint64_t blk = (uint64_t)st->st_blksize;
 
 	return blk > page && (blk & (blk - 1)) == 0 ? blk : page;
-}
-
-static uint64_t mapped; /* bytes of all maps, of all guests; atomic */
-static uint32_t maps;	/* their number; atomic */
-
-bool guest_mem_space_take(uint64_t len)
-{
-	uint64_t all = __atomic_add_fetch(&mapped, len, __ATOMIC_RELAXED);
-	uint32_t n = __atomic_add_fetch(&maps, 1, __ATOMIC_RELAXED);
-
-	if ((len <= GUEST_MEM_SMALL || all <= GUEST_MEM_LARGE_ALL) && n <= map_limit_peers())
-		return true;
-	guest_mem_space_give(len);
-	return false;
-}
-
-void guest_mem_space_give(uint64_t len)
-{
-	__atomic_sub_fetch(&mapped, len, __ATOMIC_RELAXED);
-	__atomic_sub_fetch(&maps, 1, __ATOMIC_RELAXED);
-}
-
-uint32_t guest_mem_maps(void)
-{
-	return __atomic_load_n(&maps, __ATOMIC_RELAXED);
-}
-
-static void *space_map(int fd, uint64_t start, uint64_t len)
-{
-	void *addr = MAP_FAILED;
-
-	if (!guest_mem_space_take(len)) {
-		errno = ENOMEM;
-		return addr;
-	}
-	addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)start);
-	if (addr == MAP_FAILED)
-		guest_mem_space_give(len);
-	return addr;
-}
-
-/* In pieces, so that others who need mmap_lock get it between them. Pages may be larger than a
- * piece. */
-static void space_unmap(uint8_t *addr, size_t len)
-{
-	size_t at = 0;
-
-	while (len - at > PIECE && munmap(addr + at, PIECE) == 0)
-		at += PIECE;
-	(void)munmap(addr + at, len - at);
-	guest_mem_space_give(len);
-}
-
-/* The same for what nobody has touched, which is quick. */
-static void space_drop(void *addr, size_t len)
-{
-	(void)munmap(addr, len);
-	guest_mem_space_give(len);
 }
 
 /* Checks region @i, before anything is mapped, and says where in the file its map begins. */
@@ -128,14 +70,14 @@ static int check_region(struct guest_mem *m, unsigned i, const struct guest_mem_
 static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_src *s,
 		      uint64_t start)
 {
-	void *addr = space_map(s->fd, start, m->map[i].len);
+	void *addr = guest_mem_space_map(s->fd, start, m->map[i].len);
 	int watch;
 
 	if (addr == MAP_FAILED)
 		return -errno;
 	watch = sigbus_watch(addr, m->map[i].len, &m->fault);
 	if (watch < 0) {
-		space_drop(addr, m->map[i].len);
+		guest_mem_space_drop(addr, m->map[i].len);
 		return watch;
 	}
 	m->map[i].addr = addr;
@@ -196,8 +138,9 @@ static void import_failed(struct guest_mem *m)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
 		sigbus_unwatch(m->map[i].watch);
-		space_drop(m->map[i].addr, m->map[i].len);
+		guest_mem_space_drop(m->map[i].addr, m->map[i].len);
 	}
+	mem_account_put(m->pays);
 	free(m);
 }
 
@@ -213,6 +156,7 @@ int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, un
 	if (!m)
 		return -ENOMEM;
 	m->refs = m->holders = 1;
+	m->pays = mem_account_hold(mem_payer());
 	for (unsigned i = 0; i < n && ret == 0; i++)
 		ret = check_region(m, i, &src[i], &start[i]);
 	if (ret == 0 && has_aliases(m, n))
@@ -242,16 +186,18 @@ static bool last_use(struct guest_mem *m)
 
 void guest_mem_forget(struct guest_mem *m)
 {
-	if (__atomic_sub_fetch(&m->holders, 1, __ATOMIC_ACQ_REL) == 0)
-		free(m);
+	if (__atomic_sub_fetch(&m->holders, 1, __ATOMIC_ACQ_REL))
+		return;
+	mem_account_put(m->pays);
+	free(m);
 }
 
 /* The map, which nobody uses any more, is a holder too. */
-static void unmap(struct guest_mem *m)
+static void unmap(struct guest_mem *m, bool waits)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
 		sigbus_unwatch(m->map[i].watch);
-		space_unmap(m->map[i].addr, m->map[i].len);
+		guest_mem_space_unmap(m->map[i].addr, m->map[i].len, m->pays, waits);
 	}
 	__atomic_store_n(&m->unmapped, 1, __ATOMIC_RELEASE);
 	guest_mem_forget(m);
@@ -260,7 +206,7 @@ static void unmap(struct guest_mem *m)
 void guest_mem_put(struct guest_mem *m)
 {
 	if (m && last_use(m))
-		unmap(m);
+		unmap(m, false);
 }
 
 bool guest_mem_leave(struct guest_mem *m)
@@ -271,7 +217,7 @@ bool guest_mem_leave(struct guest_mem *m)
 
 void guest_mem_unmap(struct guest_mem *m)
 {
-	unmap(m);
+	unmap(m, true);
 }
 
 bool guest_mem_unmapped(const struct guest_mem *m)
@@ -294,15 +240,20 @@ static uint8_t *find_room(const uint8_t *addr, size_t len)
 }
 
 /* Moves the pages of the map at @addr to another address. NULL: they are where they were. */
-static uint8_t *move_pages(uint8_t *addr, size_t len)
+static uint8_t *move_pages(uint8_t *addr, size_t len, struct mem_account *pays)
 {
 	const unsigned long flags = MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
+	struct mem_account *was;
+	void *room;
 	long to;
 
 	if (!guest_mem_space_take(len))
 		return NULL;
 	/* Without MREMAP_FIXED the address is a hint, which mremap() of glibc before 2.41 drops. */
-	to = syscall(SYS_mremap, addr, len, len, flags, find_room(addr, len));
+	room = find_room(addr, len);
+	was = mem_map_begin(pays);
+	to = syscall(SYS_mremap, addr, len, len, flags, room);
+	mem_map_end(was);
 	if (to == -1) {
 		guest_mem_space_give(len);
 		return NULL;
@@ -319,7 +270,7 @@ struct guest_mem *guest_mem_strip(struct guest_mem *m)
 		return NULL;
 	s = calloc(1, sizeof(*s));
 	for (uint32_t i = 0; s && i < m->nregions; i++) {
-		uint8_t *addr = move_pages(m->map[i].addr, m->map[i].len);
+		uint8_t *addr = move_pages(m->map[i].addr, m->map[i].len, m->pays);
 
 		if (!addr)
 			continue;
@@ -331,8 +282,10 @@ struct guest_mem *guest_mem_strip(struct guest_mem *m)
 		free(s);
 		s = NULL;
 	}
-	if (s)
+	if (s) {
 		s->holders = 2;
+		s->pays = mem_account_hold(m->pays);
+	}
 	return s;
 }
 
@@ -419,9 +372,13 @@ int guest_mem_revoke_end(struct guest_mem *m)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
 		size_t len = m->map[i].len;
+		struct mem_account *was = mem_map_begin(m->pays);
+		void *at;
 
-		if (mremap(m->map[i].blank, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
-			   m->map[i].addr) == MAP_FAILED)
+		at = mremap(m->map[i].blank, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
+			    m->map[i].addr);
+		mem_map_end(was);
+		if (at == MAP_FAILED)
 			return -errno;
 		m->map[i].blank = NULL;
 	}

@@ -44,6 +44,7 @@
 #ifndef ZV_GUEST_MEM_H
 #define ZV_GUEST_MEM_H
 
+#include "mem_sleep.h"
 #include "proto/vm_addr.h"
 #include "vu_limits.h"
 
@@ -70,12 +71,13 @@ struct guest_region {
 
 struct guest_mem {
 	struct guest_region r[GUEST_MEM_REGIONS];
-	uint32_t nregions;	/* >= 1 */
-	uint32_t refs;		/* users of the map */
-	uint32_t holders;	/* of the structure: the map, and those that have left it */
-	uint32_t unmapped;	/* atomic */
-	struct guest_mem *next; /* of those that wait in an unmapper */
-	uint64_t page_size;	/* smallest of the regions */
+	uint32_t nregions;	  /* >= 1 */
+	uint32_t refs;		  /* users of the map */
+	uint32_t holders;	  /* of the structure: the map, and those that have left it */
+	uint32_t unmapped;	  /* atomic */
+	struct mem_account *pays; /* mem_payer() of the import, with a reference; NULL: nobody */
+	struct guest_mem *next;	  /* of those that wait in an unmapper */
+	uint64_t page_size;	  /* smallest of the regions */
 	uint32_t fault; /* 1: a file was truncated and replaced by zeroes (api/sigbus.h); atomic */
 	struct {
 		void *addr;

@@ -3,6 +3,7 @@
 
 #include "fd_closer.h"
 #include "host_alive.h"
+#include "mem_look.h"
 #include "proto/ctrl/alive.h"
 #include "sigbus.h"
 #include "transport.h"
@@ -168,11 +169,14 @@ static void unmap(struct guest_shared *r)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int fd = r->map.fd >= 0 ? fcntl(r->map.fd, F_DUPFD_CLOEXEC, 0) : -1;
+	struct mem_account *was;
 
 	(void)pthread_once(&once, make_closer);
 	host_alive_end(r->alive, guest_shared_gone(r));
 	sigbus_unwatch(r->watch);
+	was = mem_unmap_begin(mem_payer());
 	shm_region_destroy(&r->map);
+	mem_map_end(was);
 	guest_mem_space_give(r->size);
 	free(r);
 	if (fd >= 0 && closer)
@@ -186,6 +190,7 @@ static int take(struct guest_shares *s, int fd, const struct guest_shared *what,
 		struct guest_shared **out)
 {
 	struct guest_shared *r = malloc(sizeof(*r));
+	struct mem_account *was;
 	int ret;
 
 	if (!r || !guest_mem_space_take(what->size)) {
@@ -195,7 +200,9 @@ static int take(struct guest_shares *s, int fd, const struct guest_shared *what,
 	*r = *what;
 	r->refs = 1;
 	r->watch = -1;
+	was = mem_map_begin(mem_payer());
 	ret = shm_region_open_at(&r->map, fd, r->offset, r->size);
+	mem_map_end(was);
 	if (ret == 0)
 		ret = r->watch = sigbus_watch(r->map.map, r->map.map_size, &r->fault);
 	if (ret < 0) {

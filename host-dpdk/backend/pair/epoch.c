@@ -171,7 +171,7 @@ bool vhost_pair_unmaps(struct vhost_pair *q)
 
 	if (!unmapper_count(q->unmapper))
 		return false;
-	quiesce_stop(&q->tq.qs);
+	vhost_owner_stop(&q->tq.qs);
 	for (const struct vhost_epoch *ep = q->retired; ep; ep = ep->next) {
 		unmaps |= still_mapped(ep);
 		keep(&k, ep->mem);

@@ -172,7 +172,7 @@ int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s)
 	struct vhost_epoch *ep = NULL;
 	int ret;
 
-	quiesce_stop(&q->tq.qs);
+	vhost_owner_stop(&q->tq.qs);
 	ret = check_kept(q, VHOST_RETIRED - 1, s->mem);
 	if (ret == 0)
 		ret = load_rings(q, s);
@@ -273,7 +273,7 @@ bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhos
 
 	if (!q->loaded || q->paused)
 		return false;
-	quiesce_stop(&q->tq.qs);
+	vhost_owner_stop(&q->tq.qs);
 	if (!q->ep) { /* broken: there is no session to go on */
 		quiesce_resume(&q->tq.qs);
 		return vhost_pair_stop(q, b);
@@ -323,7 +323,7 @@ bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b)
 
 	if (!q->loaded)
 		return false;
-	quiesce_stop(&q->tq.qs);
+	vhost_owner_stop(&q->tq.qs);
 	run_out(q);
 	vhost_pair_rx_save(q);
 	ran = q->ep != NULL;
@@ -346,7 +346,7 @@ bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b)
 
 void vhost_pair_driver_gone(struct vhost_pair *q)
 {
-	quiesce_stop(&q->tq.qs);
+	vhost_owner_stop(&q->tq.qs);
 	q->tq.gone++;
 	q->tq.session++; /* the owner looks */
 	quiesce_resume(&q->tq.qs);
@@ -371,7 +371,7 @@ int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
 	struct vhost_pair_bases b;
 	int ret = -ESTALE;
 
-	quiesce_stop(&q->tq.qs);
+	vhost_owner_stop(&q->tq.qs);
 	get_bases(q, &b);
 	if (q->tq.up && q->watched && !ring_moved(q, &q->to_guest, rings) &&
 	    !ring_moved(q, &q->from_guest, rings))
@@ -442,7 +442,7 @@ int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s
 
 	if (!q->loaded || q->paused)
 		return 0;
-	quiesce_stop(&q->tq.qs);
+	vhost_owner_stop(&q->tq.qs);
 	old = from = q->from_guest;
 	to = q->to_guest;
 	if (vhost_ring_layout_of(s->features) != from.layout || /* parts of other lengths */

@@ -115,7 +115,7 @@ int vhost_pair_set_call(struct vhost_pair *q, enum vhost_direction ring, int fd)
 	struct vhost_call own, former;
 	int ret = vhost_call_dup(fd, q->wakes, &own);
 
-	quiesce_stop(&q->tq.qs);
+	vhost_owner_stop(&q->tq.qs);
 	former = q->call[ring]; /* the owner writes what its calls cost */
 	q->call[ring] = own;
 	/* Repeats the notification for what was published while there was no call descriptor. */

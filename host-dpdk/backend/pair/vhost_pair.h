@@ -83,6 +83,7 @@
 #define ZV_VHOST_PAIR_H
 
 #include "mem/unmapper.h"
+#include "mem_look.h"
 #include "ring/vhost_ring.h"
 #include "transport.h"
 #include "vhost_call.h"
@@ -254,6 +255,19 @@ int vhost_pair_set_kick(struct vhost_pair *q, enum vhost_direction ring, int fd)
 void vhost_pair_wake(struct vhost_pair *q);
 /* For struct transport_ops. */
 int vhost_pair_fd(struct transport_queue *tq);
+
+/* Owner: until it is called with false, calls find nothing to receive and no room to send, and only
+ * buffers that are taken already are accessed. */
+void vhost_pair_rest(struct vhost_pair *q, bool rests);
+
+/* quiesce_stop(). What is slept until the owner has left is not the memory's doing. */
+static inline void vhost_owner_stop(struct quiesce *qs)
+{
+	struct mem_account *was = mem_for(NULL);
+
+	quiesce_stop(qs);
+	(void)mem_for(was);
+}
 
 static inline struct vhost_pair *vhost_pair_of(struct transport_queue *tq)
 {

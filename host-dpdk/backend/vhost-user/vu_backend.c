@@ -156,6 +156,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	const uint64_t map_max = c->fd >= 0 ? VU_MAP_MAX_FD : VU_MAP_MAX;
 	struct vu_dev *d = calloc(1, sizeof(*d));
 	struct vu_socket_config sc = {.path = c->path,
+				      .user = c->user,
 				      .client = c->client,
 				      .fd = c->fd,
 				      .sockmode = c->sockmode,

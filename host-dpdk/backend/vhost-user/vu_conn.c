@@ -282,7 +282,8 @@ void vu_conn_new(struct vu_socket *sk, int fd)
 
 	if (c)
 		c->sock = (struct vu_source){sock_ready, fd, sk};
-	if (!c || vu_watch(&c->sock, EPOLLIN) < 0) {
+	/* While the socket rests: vu_server_fair.c. */
+	if (!c || vu_watch(&c->sock, vu_rests(sk) ? EPOLLET : EPOLLIN) < 0) {
 		fd_closer_put(sk->closer, fd);
 		free(c);
 		return;

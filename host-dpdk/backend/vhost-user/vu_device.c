@@ -161,7 +161,7 @@ static void event_refused(struct vu_dev *d, uint8_t broken_before)
 	}
 	if (broken_before)
 		return;
-	quiesce_stop(&q->qs); /* the counters are the owner's */
+	vhost_owner_stop(&q->qs); /* the counters are the owner's */
 	stats_add(&q->stats.ring_broken, 1);
 	stats_add(&q->stats.rx_bad_chain, 1);
 	quiesce_resume(&q->qs);

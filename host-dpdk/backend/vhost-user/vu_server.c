@@ -3,6 +3,7 @@
 #include "vu_server_priv.h"
 
 #include "fd_closer.h"
+#include "mem_look.h"
 #include "sock_claim.h"
 
 #include <errno.h>
@@ -219,6 +220,7 @@ static int socket_start(struct vu_socket *sk)
 		vu_conn_new(sk, sk->c.fd);
 		sk->c.fd = -1;
 	}
+	vu_rest_charged(sk); /* its user may have brought others */
 	return 0;
 }
 
@@ -274,16 +276,19 @@ static void run_timers(uint64_t now)
 
 	server.due = UINT64_MAX;
 	TAILQ_FOREACH(sk, &server.sockets, next) {
-		if (sk->again <= now) {
+		(void)mem_for(sk->mem);
+		socket_due(sk, now);
+		if (sk->again <= now && !vu_rests(sk)) {
 			sk->again = UINT64_MAX;
 			sk->c.ops->again(sk->c.ctx);
 		}
-		socket_due(sk, now);
-		next = sk->again < next ? sk->again : next;
+		(void)mem_for(NULL);
+		vu_rest_charged(sk);
 		if (vu_rests(sk)) {
 			next = sk->rest < next ? sk->rest : next;
 			continue;
 		}
+		next = sk->again < next ? sk->again : next;
 		next = sk->retry < next ? sk->retry : next;
 		TAILQ_FOREACH(c, &sk->conns, next)
 			next = c->deadline < next ? c->deadline : next;
@@ -323,10 +328,12 @@ static void run_tasks(void)
 	while ((t = STAILQ_FIRST(&server.tasks))) {
 		STAILQ_REMOVE_HEAD(&server.tasks, next);
 		pthread_mutex_unlock(&server.lock);
+		(void)mem_for(t->fn == stop_thread ? NULL : t->sk->mem);
 		if (t->fn)
 			t->ret = t->fn(t->sk);
 		else
 			t->call(t->sk->c.ctx);
+		(void)mem_for(NULL);
 		pthread_mutex_lock(&server.lock);
 		t->done = true;
 		pthread_cond_broadcast(&server.done);
@@ -339,6 +346,7 @@ static void *control(void *arg)
 	struct epoll_event ev[EVENTS];
 
 	(void)arg;
+	mem_thread_begin();
 	while (!server.stop) {
 		int n = epoll_wait(server.epfd, ev, EVENTS, sleep_ms());
 		bool woken = false;
@@ -357,6 +365,7 @@ static void *control(void *arg)
 		}
 		free_dead();
 	}
+	mem_thread_end();
 	return NULL;
 }
 
@@ -442,6 +451,7 @@ static void socket_free(struct vu_socket *sk)
 	if (sk->bound)
 		(void)unlink(sk->path);
 	fd_closer_free(sk->closer);
+	mem_account_put(sk->mem);
 	free(sk->path);
 	free(sk);
 }
@@ -468,9 +478,12 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 	struct vu_socket *sk = calloc(1, sizeof(*sk));
 	int ret;
 
-	if (!sk || !(sk->path = strdup(c->path)) || !(sk->closer = fd_closer_new(NULL))) {
-		if (sk)
+	if (!sk || !(sk->path = strdup(c->path)) || !(sk->closer = fd_closer_new(NULL)) ||
+	    !(sk->mem = mem_account_get(c->fd >= 0 ? c->user : MEM_ACCOUNT_OWN))) {
+		if (sk) {
+			fd_closer_free(sk->closer);
 			free(sk->path);
+		}
 		free(sk);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}

@@ -29,6 +29,10 @@
  * closed by a thread of the socket's own (fd_closer.h), and the socket waits while these are many.
  * It also waits while ops->busy says that the owner has something to finish.
  *
+ * It may also sleep for as long as a frontend likes, because of the memory that it maps and touches
+ * (mem_sleep.h). That is charged too, and beyond 1 s the socket is ignored for a hundred times as
+ * long, whoever connects meanwhile, and so are those of all applications of that user.
+ *
  * Connecting to a VMM (mode client) may take as long as whoever has its directory likes. A thread
  * does it for each attempt (vu_dial.c). Whoever accepts, but says nothing for stall_ns, is kept and
  * logged.
@@ -96,7 +100,8 @@ struct vu_socket_config {
 	bool client;	  /* keep connecting to a listening frontend */
 	int fd;		  /* connected socket of the one frontend, which is duplicated; -1: path */
 	int sockmode;	  /* server: permission bits of the socket; -1: from the umask */
-	struct charge *charge;	      /* for its fd_closer; NULL: no user's */
+	struct charge *charge; /* for its fd_closer; NULL: no user's */
+	uid_t user;	       /* with fd: whose frontend it is; MEM_ACCOUNT_OWN: no user's */
 	const struct vu_terms *terms; /* the owner's, changed in ops only */
 	uint64_t stall_ns; /* how long a frontend may leave a message half sent, or an answer
 			      unread, before it is disconnected; 0: default */

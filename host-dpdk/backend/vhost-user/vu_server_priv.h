@@ -5,6 +5,7 @@
 #ifndef ZV_VU_SERVER_PRIV_H
 #define ZV_VU_SERVER_PRIV_H
 
+#include "mem_sleep.h"
 #include "vu_server.h"
 
 #include <sys/queue.h>
@@ -51,6 +52,7 @@ struct vu_socket {
 	uint64_t rest;		  /* not served before then; UINT64_MAX: no limit */
 	uint64_t closer_ns;	  /* duration of the last wait: vu_waits() */
 	struct fd_closer *closer; /* descriptors of its frontends being closed */
+	struct mem_account *mem;  /* what the thread has slept because of their memory */
 	TAILQ_ENTRY(vu_socket) next;
 };
 
@@ -97,6 +99,8 @@ static inline bool vu_rests(const struct vu_socket *sk)
 bool vu_waits(const struct vu_socket *sk);
 /* Handles an event of @s; if that took long, its socket rests afterwards. */
 void vu_serve(struct vu_source *s, uint32_t events);
+/* @sk rests for as long as is left of what was charged to sk->mem. */
+void vu_rest_charged(struct vu_socket *sk);
 /* Ends a rest, or extends it. */
 void vu_rest_over(struct vu_socket *sk);
 

@@ -31,7 +31,7 @@ int vu_translate_area(struct vu_dev *d, struct iova a, bool write, uint64_t len,
 static void stop_owners(struct vu_dev *d)
 {
 	for (unsigned i = 0; i < d->nqueues; i++)
-		quiesce_stop(&d->queues[i]->tq.qs);
+		vhost_owner_stop(&d->queues[i]->tq.qs);
 }
 
 static void owners_go_on(struct vu_dev *d)

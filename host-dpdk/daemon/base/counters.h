@@ -98,6 +98,7 @@
 	X(fds_passed, ERRORS, COUNTER, "connections of programs that sent descriptors: reset")     \
 	X(fd_limit, ERRORS, COUNTER, "refused: no descriptor left")                                \
 	X(no_memory, ERRORS, COUNTER, "refused: no memory left")                                   \
+	X(mem_rests, ERRORS, COUNTER, "times a queue rested: its memory made an lcore sleep")      \
 	X(host_resets, ERRORS, COUNTER, "connections that the program's side reset")               \
 	X(guest_resets, ERRORS, COUNTER, "connections that the peer reset")                        \
 	X(msg_too_long, ERRORS, COUNTER,                                                           \

@@ -132,10 +132,12 @@ static struct region *import(struct guest_queue *gq, uint64_t gpa, uint64_t size
 {
 	int (*how)(struct zv_dev * dev, unsigned queue, uint64_t at, uint64_t bytes,
 		   struct region_mem *out) = __atomic_load_n(&own.import, __ATOMIC_ACQUIRE);
+	struct mem_account *was = mem_map_begin(gq->lq.mem);
 	struct region_mem mem = {0};
 	struct region *r;
 	int ret = how ? how(gq->guest->dev, gq->index, gpa, size, &mem) : -EOPNOTSUPP;
 
+	mem_map_end(was);
 	if (ret) {
 		log_line(ZV_LOG_WARN, gq->guest->name,
 			 "the memory at %#llx that its driver offers for channels is not used: %s",

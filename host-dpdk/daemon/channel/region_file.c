@@ -186,7 +186,7 @@ void region_took(struct region *r, uint64_t start, uint64_t end, uint64_t lost_n
 
 struct region_touch region_touch(const struct region *r)
 {
-	struct region_touch t = {.start = now_ns()};
+	struct region_touch t = {.start = now_ns(), .was = mem_for(NULL)};
 
 	t.watched = t.start < r->watch_ns;
 	if (t.watched)
@@ -206,5 +206,6 @@ void region_touched(struct region *r, const struct region_touch *t)
 		else if (now.faults != t->faults && now.cpu_ns - t->cpu_ns >= SLOW_CPU_NS)
 			lost = now.cpu_ns - t->cpu_ns;
 	}
+	(void)mem_for(t->was);
 	region_took(r, t->start, end, lost);
 }

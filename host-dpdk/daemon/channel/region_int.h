@@ -67,6 +67,7 @@ void region_destroy(struct region *r);
 /* To be called before and after memory of the region is touched, with its lock. */
 struct region_touch {
 	uint64_t start, waits, faults, cpu_ns;
+	struct mem_account *was; /* with whose memory the thread worked: mem_look.h */
 	bool watched;
 };
 struct region_touch region_touch(const struct region *r);

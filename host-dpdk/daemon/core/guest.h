@@ -95,6 +95,8 @@ struct guest {
 	struct sndbuf_limits sndbufs;
 	struct fd_closer
 		*closer; /* descriptors sent by local programs; NULL: they cannot send any */
+	struct mem_account *mem;   /* of its memory; NULL: it has none of its own */
+	uint64_t rests_until;	   /* now_ns(); for the log; atomic */
 	void *part[CFG_PARTS_MAX]; /* state of each endpoint type */
 };
 

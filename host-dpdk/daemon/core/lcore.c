@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "lcore.h"
+#include "lcore_int.h"
 
 #include "base/clock.h"
 #include "base/thread_time.h"
 #include "log.h"
-#include "spin.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -16,51 +14,7 @@
 #include <unistd.h>
 
 #define RING_ENTRIES	 1024u
-#define EVENTS		 64u /* taken from a queue by one zv_poll */
-#define POLLS_A_ROUND	 4u  /* zv_poll calls of a busy queue before its events' work is done, */
-#define POLLED_OFTEN	 16u /* if the lcore has no more queues than this; otherwise one call */
 #define ROUNDS_PER_CLOCK 64u /* busy rounds between two looks at the timers */
-
-struct mail {
-	void (*fn)(struct lcore *lc, void *arg);
-	void *arg;
-	bool *done; /* lcore_call: under mail_lock, signalled by mail_done */
-	STAILQ_ENTRY(mail) link;
-};
-
-STAILQ_HEAD(mail_list, mail);
-TAILQ_HEAD(work_list, lcore_work);
-
-struct lcore {
-	struct io io;
-	TAILQ_HEAD(lcore_queues, lcore_queue) queues;
-	unsigned n_queues;
-	struct work_list work;
-	struct lcore_work work_end; /* marks where the present round ends */
-	struct wheel wheel;
-	void *local;
-	bool busy_poll, stopping;
-	struct idle idle;
-	uint64_t spin_ns;
-	struct lcore_counters counters; /* read by any thread */
-	struct io_op mail_op;
-	int mail_fd;
-	unsigned number;
-	int cpu;
-	pthread_t thread;
-	pid_t tid;
-	/* other threads' */
-	pthread_mutex_t mail_lock;
-	pthread_cond_t mail_done;
-	struct mail_list mail;
-	uint32_t has_mail;
-	uint32_t asleep; /* a writer of mail must use mail_fd: barrier pair [M] with has_mail */
-	int start_err;	 /* 1: not known yet; under mail_lock */
-};
-
-/* Its own thread writes them. */
-#define LCORE_COUNT(lc, field)                                                                     \
-	__atomic_store_n(&(lc)->counters.field, (lc)->counters.field + 1, __ATOMIC_RELAXED)
 
 struct io *lcore_io(struct lcore *lc)
 {
@@ -99,6 +53,20 @@ void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
 	w->queued = false;
 }
 
+void lcore_run(struct lcore_work *w)
+{
+	const struct lcore_queue *lq = w->lq;
+	struct mem_account *was;
+
+	if (!lq || !lq->lc || __builtin_expect(!lq->lc->looks_until, 1)) {
+		w->run(w);
+		return;
+	}
+	was = lcore_for(lq);
+	w->run(w);
+	lcore_for_over(lq, was);
+}
+
 /* Runs work deferred so far; work deferred meanwhile is for the next call. */
 static bool run_work(struct lcore *lc)
 {
@@ -109,7 +77,7 @@ static bool run_work(struct lcore *lc)
 	TAILQ_INSERT_TAIL(&lc->work, end, link);
 	while ((w = TAILQ_FIRST(&lc->work)) != end) {
 		lcore_defer_cancel(lc, w);
-		w->run(w); /* may cancel any other */
+		lcore_run(w); /* may cancel any other */
 	}
 	TAILQ_REMOVE(&lc->work, end, link);
 	return true;
@@ -246,35 +214,14 @@ static void mail_woken(struct io_op *op, int res, uint32_t flags)
 	(void)eventfd_read(lc->mail_fd, &value);
 }
 
-/* ---- queues ---- */
-
-static void queue_woken(struct io_op *op, int res, uint32_t flags)
-{
-	(void)op; /* the next round polls the queue in any case */
-	(void)res;
-	(void)flags;
-}
-
-void lcore_queue_add(struct lcore *lc, struct lcore_queue *lq)
-{
-	lq->lc = lc;
-	lq->poll.done = queue_woken;
-	TAILQ_INSERT_TAIL(&lc->queues, lq, link);
-	lc->n_queues++;
-}
-
-void lcore_queue_remove(struct lcore *lc, struct lcore_queue *lq)
-{
-	TAILQ_REMOVE(&lc->queues, lq, link);
-	lc->n_queues--;
-	lcore_cancel(lc, &lq->poll);
-}
+/* ---- requests ---- */
 
 void lcore_cancel(struct lcore *lc, struct io_op *op)
 {
 	io_cancel(&lc->io, op);
 	while (op->pending) {
 		io_sleep(&lc->io, UINT64_MAX);
+		lcore_mem_woken(lc);
 		(void)io_reap(&lc->io);
 	}
 }
@@ -290,84 +237,23 @@ void lcore_drain(struct lcore *lc, const unsigned *left)
 		(void)run_work(lc);
 		if (!*left)
 			break;
-		if (TAILQ_EMPTY(&lc->work))
+		if (TAILQ_EMPTY(&lc->work)) {
 			io_sleep(&lc->io, WHEEL_NS);
-		else
+			lcore_mem_woken(lc);
+		} else {
 			io_submit(&lc->io);
+		}
 		(void)io_reap(&lc->io);
 		(void)run_timers(lc);
 		round_over(lc);
 	}
 }
 
-/* True: it is not polled in this round. */
-static bool pays(struct lcore_queue *lq)
-{
-	unsigned most = lq->pays ? lq->pays : LCORE_PAYS;
-
-	lq->debt -= lq->debt < most ? lq->debt : most;
-	return lq->debt;
-}
-
-/* True: the guest of @lq has had its turn in this round. */
-static bool turn_is_over(const struct lcore *lc, const struct lcore_queue *lq)
-{
-	struct lcore_turn *t = lq->turn;
-
-	if (!t)
-		return false;
-	if (t->round != lc->counters.rounds)
-		*t = (struct lcore_turn){.round = lc->counters.rounds};
-	return t->ns >= LCORE_TURN_NS;
-}
-
-static bool poll_queue(struct lcore *lc, struct lcore_queue *lq)
-{
-	const unsigned polls = lc->n_queues > POLLED_OFTEN ? 1 : POLLS_A_ROUND;
-	struct lcore_turn alone = {0}, *turn = lq->turn ? lq->turn : &alone;
-	uint64_t at = lq->turn || lq->busy ? idle_clock() : 0, now;
-	struct zv_event events[EVENTS];
-	int n = (int)EVENTS;
-
-	lq->busy = false;
-	for (unsigned k = 0; k < polls && n > 0 && !lq->debt && turn->ns < LCORE_TURN_NS; k++) {
-		n = zv_poll(lq->q, events, EVENTS);
-		for (int i = 0; i < n; i++)
-			lq->event(lq, &events[i]);
-		lq->busy |= n > 0;
-		now = lq->turn || lq->busy ? idle_clock() : 0;
-		turn->ns += at && now ? now - at : 0;
-		at = now;
-	}
-	/* Those that the turn did not reach come first in the next round. */
-	if (lq->turn) {
-		TAILQ_REMOVE(&lc->queues, lq, link);
-		TAILQ_INSERT_TAIL(&lc->queues, lq, link);
-	}
-	return lq->busy;
-}
-
-static bool poll_queues(struct lcore *lc)
-{
-	struct lcore_queue *lq, *next, *last = TAILQ_LAST(&lc->queues, lcore_queues);
-	bool any = false;
-
-	for (lq = TAILQ_FIRST(&lc->queues); lq; lq = next) {
-		next = lq == last ? NULL : TAILQ_NEXT(lq, link);
-		/* Of those that wait there may be something for the next round. */
-		if ((__builtin_expect(lq->debt != 0, 0) && pays(lq)) || turn_is_over(lc, lq))
-			any = true;
-		else
-			any |= poll_queue(lc, lq);
-	}
-	return any;
-}
-
 /* ---- the thread ---- */
 
 static bool one_round(struct lcore *lc)
 {
-	bool any = poll_queues(lc);
+	bool any = lcore_poll_queues(lc);
 
 	any |= run_work(lc);
 	io_submit(&lc->io);
@@ -391,6 +277,8 @@ static void doze(struct lcore *lc)
 	if (__atomic_load_n(&lc->has_mail, __ATOMIC_SEQ_CST))
 		may = false;
 	TAILQ_FOREACH(lq, &lc->queues, link) {
+		if (lq->resting)
+			continue;
 		if (!may || zv_arm(lq->q) != 0) {
 			may = false;
 			break;
@@ -401,6 +289,7 @@ static void doze(struct lcore *lc)
 	if (may) {
 		io_sleep(&lc->io, timers_next(lc));
 		LCORE_COUNT(lc, sleeps);
+		lcore_mem_woken(lc);
 	}
 	__atomic_store_n(&lc->asleep, 0, __ATOMIC_RELAXED);
 }
@@ -410,11 +299,14 @@ static void serve(struct lcore *lc)
 	uint64_t start = 0, now = 0;
 	bool sleeps;
 
+	lc->checked = idle_clock();
 	for (unsigned idle = 0, busy = 0; !lc->stopping;) {
 		if (one_round(lc)) {
 			idle = 0;
-			if (++busy % ROUNDS_PER_CLOCK == 0)
+			if (++busy % ROUNDS_PER_CLOCK == 0) {
 				(void)run_timers(lc);
+				lcore_mem_check(lc, idle_clock());
+			}
 			continue;
 		}
 		if (!idle++)
@@ -422,6 +314,7 @@ static void serve(struct lcore *lc)
 		sleeps = !lc->busy_poll && idle_sleeps(&lc->idle, now);
 		if (!sleeps)
 			now = idle_moment(&lc->idle, idle, now);
+		lcore_mem_check(lc, now);
 		if (idle % IDLE_POLLS_PER_YIELD == 0 && lc->wheel.n_timers && run_timers(lc))
 			continue;
 		if (lc->busy_poll || (now - start < lc->spin_ns && !sleeps))
@@ -464,7 +357,9 @@ static void *lcore_main(void *arg)
 	pthread_cond_broadcast(&lc->mail_done);
 	pthread_mutex_unlock(&lc->mail_lock);
 	if (ret == 0) {
+		mem_thread_begin();
 		serve(lc);
+		mem_thread_end();
 		io_close(&lc->io);
 	}
 	return NULL;
@@ -493,7 +388,7 @@ int lcore_start(struct lcore **out, unsigned number, int cpu, bool busy_poll, ui
 	lc->spin_ns = (uint64_t)spin_us * 1000u;
 	lc->mail_op.done = mail_woken;
 	lc->start_err = 1;
-	TAILQ_INIT(&lc->queues);
+	lcore_queues_init(lc);
 	TAILQ_INIT(&lc->work);
 	STAILQ_INIT(&lc->mail);
 	wheel_init(&lc->wheel);

@@ -26,6 +26,19 @@
  * next round, in which they come first. So a guest with many queues takes no more of a round than
  * one with few.
  *
+ * Memory. A peer's memory can make whoever touches it sleep (host-dpdk/common/mem_sleep.h). About
+ * once in a millisecond of work the lcore looks whether it has slept and had page faults. If so, it
+ * *watches* for MEM_SLEEP_PART times as long as that took: its own sleeps in io_uring do not count
+ * any more. If it happens again meanwhile, or has taken 20 ms, it *looks* for MEM_SLEEP_PART times
+ * as long: it says with whose memory it works (mem_look.h): in each call on a queue, which
+ * lq->watch() lets it know of, in what follows from the events of a queue, in work for a queue, and
+ * wherever lcore_for() stands. What is slept is charged to the peer of that queue. What would use
+ * the memory of several peers at once is done piece by piece: io_uring requests are submitted one
+ * by one, and splices read one peer's memory before they write the other's. An lcore that does not
+ * sleep pays a getrusage(2) in a millisecond of work for all that.
+ *
+ * A queue whose peer has to rest is not polled, its rings are left alone, and its flows wait.
+ *
  * Other threads access state of an lcore only through its mailbox: lcore_call() and lcore_post()
  * run a function between two rounds, in the order of the calls.
  */
@@ -35,6 +48,7 @@
 #include "base/counters.h"
 #include "base/io.h"
 #include "base/wheel.h"
+#include "mem_look.h"
 
 #include <sys/queue.h>
 #include <zvsock.h>
@@ -100,6 +114,17 @@ struct lcore_queue {
 	unsigned debt; /* charges not paid off yet */
 	unsigned pays; /* paid off per round; 0: LCORE_PAYS */
 	bool busy;     /* it had events when it was polled last */
+	/* Whoever has memory that the lcore sleeps on; NULL: it is no peer's, and the rest of this
+	 * is not used. */
+	struct mem_account *mem;
+	/* @fn(@lq, true) has to run at the beginning of each call on the queue, and @fn(@lq, false)
+	 * at the end; NULL: no longer. */
+	void (*watch)(struct lcore_queue *lq, void (*fn)(void *lq, bool enters));
+	/* A rest of @ns begins; 0: it is over. */
+	void (*rests)(struct lcore_queue *lq, uint64_t ns);
+	struct mem_account *payer; /* outside the call on the queue */
+	struct lcore_timer rest;
+	bool resting;
 	struct lcore_turn
 		*turn; /* shared with the guest's other queues here; NULL: there are none */
 	TAILQ_ENTRY(lcore_queue) link;
@@ -114,6 +139,13 @@ static inline void lcore_charge(struct lcore_queue *lq)
 	lq->debt += lq->debt < LCORE_DEBT_MAX;
 }
 
+/* It says with whose memory it works: lcore_for(). */
+bool lcore_looks(const struct lcore *lc);
+/* If the lcore looks, it works with the memory of the peer of @lq from now on (NULL: nobody's),
+ * until lcore_for_over() is called with the same @lq, and what lcore_for() has returned. */
+struct mem_account *lcore_for(const struct lcore_queue *lq);
+void lcore_for_over(const struct lcore_queue *lq, struct mem_account *was);
+
 void lcore_queue_add(struct lcore *lc, struct lcore_queue *lq);
 /* On return nothing refers to @lq. */
 void lcore_queue_remove(struct lcore *lc, struct lcore_queue *lq);
@@ -121,10 +153,13 @@ void lcore_queue_remove(struct lcore *lc, struct lcore_queue *lq);
 /* Work deferred to the end of the current half of the round, or to the next round. */
 struct lcore_work {
 	void (*run)(struct lcore_work *w);
+	const struct lcore_queue *lq; /* it is for; NULL: for none, or for several */
 	bool queued;
 	TAILQ_ENTRY(lcore_work) link;
 };
 void lcore_defer(struct lcore *lc, struct lcore_work *w);
+/* Runs it now. It must not be deferred. */
+void lcore_run(struct lcore_work *w);
 void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w);
 
 /* Timers: wheel.h. */

@@ -26,11 +26,17 @@ static void serve_waiting(struct lcore_work *w)
 	while (work_may(gq) && (f = TAILQ_FIRST(&gq->waiting))) {
 		leave_queue(f);
 		gq->called = f;
-		f->work.run(&f->work); /* may free it */
+		lcore_run(&f->work); /* may free it */
 		gq->called = NULL;
 	}
-	if (!TAILQ_EMPTY(&gq->waiting))
+	if (!TAILQ_EMPTY(&gq->waiting) && !gq->lq.resting)
 		lcore_defer(gq->lc, w);
+}
+
+void flow_rested(struct guest_queue *gq)
+{
+	if (!TAILQ_EMPTY(&gq->waiting))
+		lcore_defer(gq->lc, &gq->turns);
 }
 
 void flow_wait(struct flow *f)
@@ -42,7 +48,8 @@ void flow_wait(struct flow *f)
 	f->waits = true;
 	TAILQ_INSERT_TAIL(&gq->waiting, f, turn);
 	gq->turns.run = serve_waiting;
-	lcore_defer(gq->lc, &gq->turns);
+	if (!gq->lq.resting)
+		lcore_defer(gq->lc, &gq->turns);
 }
 
 /* ---- flows ---- */
@@ -52,6 +59,7 @@ void flow_init(struct flow *f, struct guest_queue *gq, struct zv_conn *conn,
 {
 	f->conn = conn;
 	f->work.run = run;
+	f->work.lq = &gq->lq;
 	f->owner.kind = kind;
 	conn_owner_add(&f->owner, gq);
 	if (conn)
@@ -98,7 +106,7 @@ bool work_may(struct guest_queue *gq)
 		gq->left = (gq->left < 0 ? gq->left : 0) +
 			   (gq->work_share ? gq->work_share : WORK_ROUND);
 	}
-	return gq->left > 0;
+	return gq->left > 0 && !gq->lq.resting;
 }
 
 uint32_t work_done(struct guest_queue *gq, uint32_t bytes)

@@ -107,8 +107,10 @@ int flow_alloc(struct flow *f, struct zv_buf *bufs, unsigned n, uint32_t len);
 
 /* ---- limits of all connections of a queue in a round ---- */
 
-/* False: the queue has used up its share of this round; flow_wait() for the next one. */
+/* False: the queue has used up its share of this round, or rests; flow_wait() for its turn. */
 bool work_may(struct guest_queue *gq);
+/* The queue's rest is over: those that wait get their turns. */
+void flow_rested(struct guest_queue *gq);
 
 /* A buffer or message of @bytes has been processed. Returns the work that it counts as. */
 uint32_t work_done(struct guest_queue *gq, uint32_t bytes);

@@ -381,6 +381,8 @@ static void host_changed(struct relay *r, int res)
 static void in_polled(struct io_op *op, int res, uint32_t flags)
 {
 	struct relay *r = (struct relay *)((char *)op - offsetof(struct relay, to_guest_poll));
+	const struct lcore_queue *lq = &r->f.owner.gq->lq;
+	struct mem_account *was;
 
 	(void)flags;
 	if (r->flags & R_ENDING) {
@@ -406,12 +408,16 @@ static void in_polled(struct io_op *op, int res, uint32_t flags)
 		return;
 	}
 	r->flags |= R_IN_READY;
+	was = lcore_for(lq);
 	relay_to_guest(r);
+	lcore_for_over(lq, was);
 }
 
 static void out_polled(struct io_op *op, int res, uint32_t flags)
 {
 	struct relay *r = (struct relay *)((char *)op - offsetof(struct relay, from_guest_poll));
+	const struct lcore_queue *lq = &r->f.owner.gq->lq;
+	struct mem_account *was;
 
 	(void)flags;
 	if (r->flags & R_ENDING)
@@ -422,7 +428,9 @@ static void out_polled(struct io_op *op, int res, uint32_t flags)
 		relay_host_failed(r, res);
 	else if (res > 0 && res & (POLLOUT | POLLERR | POLLHUP)) {
 		r->out_ready = true;
+		was = lcore_for(lq);
 		relay_from_guest_resume(r);
+		lcore_for_over(lq, was);
 	} else if (!op->pending)
 		io_poll_on(lcore_io(relay_lcore(r)), op, r->fd, POLLOUT);
 }

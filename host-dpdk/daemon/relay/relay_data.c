@@ -123,6 +123,31 @@ static void sent(struct io_op *op, int res, uint32_t flags)
 	}
 }
 
+/*
+ * The kernel accesses the guest's memory when a request is submitted. If the lcore looks (lcore.h),
+ * such a request is submitted alone: those before it first, and then that one.
+ */
+static struct io_uring_sqe *sqe_for(struct relay *r, struct relay_batch *b)
+{
+	struct io *io = lcore_io(relay_lcore(r));
+
+	if (__builtin_expect(lcore_looks(relay_lcore(r)), 0))
+		io_submit(io);
+	return io_sqe(io, &b->op);
+}
+
+static void submit_alone(struct relay *r)
+{
+	const struct lcore_queue *lq = &r->f.owner.gq->lq;
+	struct mem_account *was;
+
+	if (__builtin_expect(!lcore_looks(relay_lcore(r)), 1))
+		return;
+	was = lcore_for(lq);
+	io_submit(lcore_io(relay_lcore(r)));
+	lcore_for_over(lq, was);
+}
+
 static void send_batch(struct relay *r, struct relay_batch *b)
 {
 	struct io_uring_sqe *sqe;
@@ -134,7 +159,7 @@ static void send_batch(struct relay *r, struct relay_batch *b)
 		relay_want_events(r);
 		return;
 	}
-	sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
+	sqe = sqe_for(r, b);
 	b->op.done = sent;
 	if (n == 1) {
 		io_uring_prep_send(sqe, r->fd, b->iov[b->first].iov_base, b->iov[b->first].iov_len,
@@ -144,6 +169,7 @@ static void send_batch(struct relay *r, struct relay_batch *b)
 		b->msg.msg_iovlen = n;
 		io_uring_prep_sendmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
+	submit_alone(r);
 }
 
 /* Adds what has arrived since to the rest that a full socket left: a rest sent alone would fill
@@ -367,17 +393,18 @@ static unsigned reserve(struct relay *r, struct relay_batch *b, uint32_t bytes)
 /* Starts the read of a batch. */
 static void receive(struct relay *r, struct relay_batch *b)
 {
-	struct io_uring_sqe *sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
+	struct io_uring_sqe *sqe = sqe_for(r, b);
 
 	if (b->n == 1 && !b->cmsg) {
 		io_uring_prep_recv(sqe, r->fd, b->buf[0].data, b->buf[0].capacity, MSG_DONTWAIT);
-		return;
+	} else {
+		b->msg.msg_iov = b->iov;
+		b->msg.msg_iovlen = b->n;
+		if (b->cmsg)
+			passed_cmsg_attach(&b->msg, b->cmsg);
+		io_uring_prep_recvmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	}
-	b->msg.msg_iov = b->iov;
-	b->msg.msg_iovlen = b->n;
-	if (b->cmsg)
-		passed_cmsg_attach(&b->msg, b->cmsg);
-	io_uring_prep_recvmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	submit_alone(r);
 }
 
 /* The same at once, looking first. */

@@ -22,14 +22,20 @@ void splice_unref(struct splice *sp)
 static void posted(struct lcore *lc, void *arg)
 {
 	struct splice_side *s = arg;
+	struct mem_account *was;
 
 	(void)lc;
 	/* barrier pair [P]: an exchange, so that the other side's earlier writes are visible from
 	 * here on */
 	(void)__atomic_exchange_n(&s->kicked, false, __ATOMIC_ACQUIRE);
 	/* If the side has no lcore it has not started: splice_connect() will be called again. */
-	if (__atomic_load_n(&s->lc, __ATOMIC_RELAXED) && splice_state(s) < SPLICE_CLOSED)
+	if (__atomic_load_n(&s->lc, __ATOMIC_RELAXED) && splice_state(s) < SPLICE_CLOSED) {
+		const struct lcore_queue *lq = &s->f.owner.gq->lq;
+
+		was = lcore_for(lq);
 		splice_run(s);
+		lcore_for_over(lq, was);
+	}
 	splice_unref(s->sp);
 }
 
@@ -58,15 +64,19 @@ void splice_kick(struct splice_side *from)
 /* Ends @s with @state: CLOSED closes its connection, DEAD resets it. */
 static void end(struct splice_side *s, enum splice_state state)
 {
+	struct mem_account *was;
 	unsigned steps = 0;
 
 	if (splice_state(s) == SPLICE_UP)
 		conn_log(&s->f.owner, s->f.conn,
 			 state == SPLICE_CLOSED ? "ended: by both sides" : "ended: reset");
 	__atomic_store_n(&s->state, state, __ATOMIC_SEQ_CST); /* barrier pair [E] */
+	was = mem_for(NULL); /* the other side may sleep in its own guest's memory */
 	while (__atomic_load_n(&s->busy, __ATOMIC_SEQ_CST))
 		spin_step(&steps);
+	(void)mem_for(was);
 	splice_chan_end(s);
+	lcore_timer_stop(s->lc, &s->again);
 	splice_take_back(s, s->head);
 	flow_close(&s->f, state != SPLICE_CLOSED);
 	if (s->other != s)
@@ -163,11 +173,20 @@ static void work(struct lcore_work *w)
 
 /* ---- the beginning ---- */
 
+static void rest_is_over(struct lcore_timer *t)
+{
+	struct splice_side *s =
+		(struct splice_side *)(void *)((char *)t - offsetof(struct splice_side, again));
+
+	flow_defer(&s->f);
+}
+
 static void side_init(struct splice *sp, struct splice_side *s, struct guest_queue *gq,
 		      struct zv_conn *conn)
 {
 	s->f.owner.event = conn_event;
 	s->f.owner.abort = owner_abort;
+	s->again.expired = rest_is_over;
 	splice_ref(sp);
 	flow_init(&s->f, gq, conn, sp->kind, work);
 	__atomic_store_n(&s->lc, gq->lc, __ATOMIC_SEQ_CST);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Splices: payload, from one guest's buffers into the other's; theory in splice.h. */
+#include "spin.h"
 #include "splice_chan.h"
 
 #include <errno.h>
@@ -124,6 +125,23 @@ static unsigned buffers_for(const struct splice_side *from, uint32_t tail, uint3
 	return n < OUT_MAX ? n : OUT_MAX;
 }
 
+#define LOOK_BYTES 4096u
+
+/* From the memory of one peer, through ours, to that of another: each pays for its own. */
+static void copy_looking(const struct splice_side *from, char *to, const char *at, uint32_t n)
+{
+	char bytes[LOOK_BYTES];
+
+	for (uint32_t part; n; n -= part, to += part, at += part) {
+		struct mem_account *was = mem_for(from->f.owner.gq->lq.mem);
+
+		part = n < sizeof(bytes) ? n : sizeof(bytes);
+		memcpy(bytes, at, part);
+		(void)mem_for(was);
+		memcpy(to, bytes, part);
+	}
+}
+
 /* Fills @o with the next data, up to the end of a message. False: there is none. */
 static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct zv_buf *o)
 {
@@ -138,7 +156,11 @@ static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct
 			break;
 		if (n > o->capacity - o->len)
 			n = o->capacity - o->len;
-		memcpy((char *)o->data + o->len, (const char *)z->data + from->off, n);
+		if (__builtin_expect(lcore_looks(from->other->lc), 0))
+			copy_looking(from, (char *)o->data + o->len,
+				     (const char *)z->data + from->off, n);
+		else
+			memcpy((char *)o->data + o->len, (const char *)z->data + from->off, n);
 		o->len += n;
 		from->off += n;
 		any = true;
@@ -232,12 +254,28 @@ void splice_guest_shut_rd(struct splice_side *s)
 	splice_kick(s);
 }
 
+/* True: what @from has lent is in memory that this lcore, or another one, has slept on. It is
+ * copied when its guest's rest is over. */
+static bool lender_rests(struct splice_side *s, const struct splice_side *from)
+{
+	const struct mem_account *mem = from->f.owner.gq->lq.mem;
+	uint64_t ns;
+
+	if (from == s || !mem || __builtin_expect(!mem_sleep_charged(&mem->sleep), 1))
+		return false;
+	ns = mem_sleep_rest(&mem->sleep, idle_clock());
+	if (ns)
+		lcore_timer_start(s->lc, &s->again, ns);
+	return ns;
+}
+
 /* The body of splice_copy(); `busy` keeps the slots of @from valid meanwhile. */
 static int64_t copy_all(struct splice_side *s, struct splice_side *from)
 {
 	uint32_t eof = __atomic_load_n(&from->eof, __ATOMIC_ACQUIRE);
 	uint32_t head = __atomic_load_n(&from->head, __ATOMIC_ACQUIRE), tail = from->tail;
-	int64_t most = tail != head ? flow_may(&s->f) : 0, left = most, ret = 0;
+	int64_t most = tail != head && !lender_rests(s, from) ? flow_may(&s->f) : 0;
+	int64_t left = most, ret = 0;
 
 	while (tail != head && left > 0 && ret >= 0) {
 		ret = copy_some(s, from, &tail, head);

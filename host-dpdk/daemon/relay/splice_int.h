@@ -32,16 +32,17 @@ struct splice_side {
 	bool kicked;		   /* [O] a kick is pending */
 	bool asks;		   /* its guest has requested the connection */
 
-	uint32_t state;	      /* [S] enum splice_state */
-	uint32_t head;	      /* number of buffers lent so far */
-	uint32_t eof;	      /* [S] 1: head is final */
-	uint32_t tail;	      /* [O] number of buffers copied so far */
-	uint32_t shut_rd;     /* [O] 1: the other side's guest no longer receives */
-	uint32_t busy;	      /* [O] 1: the other side is reading slots now */
-	uint32_t off;	      /* [O] bytes copied of the buffer at tail */
-	uint32_t taken_back;  /* number of buffers released to the guest's queue so far */
-	uint32_t events;      /* as last passed to flow_events() */
-	bool from_guest_done; /* the guest sends no more */
+	uint32_t state;		  /* [S] enum splice_state */
+	uint32_t head;		  /* number of buffers lent so far */
+	uint32_t eof;		  /* [S] 1: head is final */
+	uint32_t tail;		  /* [O] number of buffers copied so far */
+	uint32_t shut_rd;	  /* [O] 1: the other side's guest no longer receives */
+	uint32_t busy;		  /* [O] 1: the other side is reading slots now */
+	uint32_t off;		  /* [O] bytes copied of the buffer at tail */
+	uint32_t taken_back;	  /* number of buffers released to the guest's queue so far */
+	uint32_t events;	  /* as last passed to flow_events() */
+	struct lcore_timer again; /* the other side's guest rests until then: lcore.h */
+	bool from_guest_done;	  /* the guest sends no more */
 	/* The guest has been notified that no more comes, or it no longer receives. */
 	bool to_guest_done;
 	uint32_t msg_bytes; /* SEQPACKET: bytes already sent of an unfinished message */

@@ -223,11 +223,27 @@ static void empty_messages_for_nobody(void **state)
 	assert_int_equal(waiting(), RELAYS * MESSAGES - MOST);
 }
 
+/* Its guest's memory has made an lcore sleep: nothing moves, and the lcore has nothing to do. */
+static void a_queue_that_rests_moves_nothing(void **state)
+{
+	(void)state;
+	what = to_guest;
+	queue.lq.resting = true;
+	assert_false(one_round(0));
+	assert_int_equal(sent, 0);
+	assert_false(queue.turns.queued);
+	queue.lq.resting = false;
+	flow_rested(&queue);
+	assert_true(one_round(0));
+	assert_int_not_equal(sent, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(empty_messages_to_a_guest, setup, teardown),
 		cmocka_unit_test_setup_teardown(empty_messages_for_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_queue_that_rests_moves_nothing, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("work", tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The control thread has other sockets too: dear messages, and descriptors that take for ever to
  * close. */
+#include "mem_look.h"
 #include "ring/vhost_ring.h"
 #include "vhost-user/vu_rules.h"
 #include "vhost-user/vu_server.h"
@@ -28,12 +29,14 @@
 #define MANY	 100u	  /* fit into the socket */
 #define TURNS	 40u
 #define LINGER_S 3600
+#define HOUR_NS	 3600000000000ull
 
 struct device {
 	uint32_t messages;
 	bool dear;
-	bool busy;    /* atomic */
-	bool is_busy; /* with the first message */
+	bool busy;	 /* atomic */
+	bool is_busy;	 /* with the first message */
+	uint64_t sleeps; /* ns in a message */
 	struct zv_log_limit log;
 	struct vu_socket *sk;
 	char path[64];
@@ -71,6 +74,8 @@ static int on_message(void *ctx, struct vu_exchange *x)
 		;
 	if (d->is_busy)
 		__atomic_store_n(&d->busy, true, __ATOMIC_SEQ_CST);
+	mem_payer()->sleep.noted = UINT64_MAX; /* it is not the first */
+	mem_sleep_charge(&mem_payer()->sleep, clock_ns(CLOCK_MONOTONIC), d->sleeps);
 	__atomic_add_fetch(&d->messages, 1, __ATOMIC_SEQ_CST);
 	x->answer.size = 8;
 	x->answer.payload.u64 = 1;
@@ -324,15 +329,57 @@ static void a_busy_owner_gets_no_message(void **state)
 	serves(&dev[1]);
 }
 
+/* ---- memory that the thread sleeps on ---- */
+
+static uint32_t messages_of(const struct device *d)
+{
+	return __atomic_load_n(&d->messages, __ATOMIC_SEQ_CST);
+}
+
+/* The thread goes round several times. */
+static void others_are_served(void)
+{
+	for (unsigned i = 0; i < 4; i++)
+		serves(&dev[1]);
+}
+
+static void who_makes_the_thread_sleep_waits(void **state)
+{
+	int fd = dial(&dev[0]), again;
+
+	(void)state;
+	dev[0].sleeps = HOUR_NS;
+	ask(fd);
+	answered(fd);
+	others_are_served(); /* its turn is over */
+	ask(fd);
+	others_are_served();
+	assert_int_equal(messages_of(&dev[0]), 1);
+	(void)close(fd);
+	again = dial(&dev[0]); /* who comes again has gained nothing */
+	ask(again);
+	others_are_served();
+	assert_int_equal(messages_of(&dev[0]), 1);
+	(void)close(again);
+}
+
+static void a_short_sleep_costs_nothing(void **state)
+{
+	(void)state;
+	dev[0].sleeps = MEM_SLEEP_FREE_NS / 5;
+	serves(&dev[0]);
+	serves(&dev[0]);
+	assert_int_equal(messages_of(&dev[0]), 2);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(a_dear_frontend_has_a_share),
-		T(a_busy_owner_gets_no_message),
-		T(slow_closes_delay_nobody),
-		T(slow_closes_outlive_the_socket),
+		T(a_dear_frontend_has_a_share),	     T(a_busy_owner_gets_no_message),
+		T(slow_closes_delay_nobody),	     T(slow_closes_outlive_the_socket),
+		T(who_makes_the_thread_sleep_waits), T(a_short_sleep_costs_nothing),
 	};
 	int ret;
 
