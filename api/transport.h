@@ -117,7 +117,7 @@ struct transport_ops;
 struct transport_queue_ops;
 
 struct transport_queue {
-	const struct transport_queue_ops *ops; /* [C] */
+	const struct transport_queue_ops *ops; /* [C]; the owner's, while the queue rests */
 	struct quiesce qs;
 	uint32_t session; /* [C] changes when what was in flight is lost: see above */
 	/* [C] 1: rings run, packets can be received and sent. Stored atomically: any thread may

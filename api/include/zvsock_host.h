@@ -116,12 +116,12 @@ ZV_API void zv_host_queue_watch(struct zv_dev *dev, unsigned queue,
 ZV_API void zv_host_queue_rest(struct zv_dev *dev, unsigned queue, bool rests);
 
 /*
- * For how long between @since and @now (CLOCK_MONOTONIC, ns) calls of mmap(2) or mremap(2) for
- * memory of guests went on that have slept, or that go on still, on any thread of this library.
- * Such a call keeps the lock of the process's address space, and whoever waited for it did so for
- * that guest. Any thread.
+ * For how long between @since and @now (CLOCK_MONOTONIC, ns) threads of this library, but not the
+ * caller, mapped memory of guests, or had begun before to work with it: those that still do, and
+ * the last ones that have slept. They may have kept the lock of the process's address space, and
+ * whoever waited for it did so for that guest. Any thread.
  */
-ZV_API uint64_t zv_host_maps_took(uint64_t since, uint64_t now);
+ZV_API uint64_t zv_host_others_took(uint64_t since, uint64_t now);
 
 /*
  * The guests whose drivers may still hold payload in this region from before this process was

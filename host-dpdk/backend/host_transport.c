@@ -414,9 +414,9 @@ void zv_host_queue_rest(struct zv_dev *dev, unsigned queue, bool rests)
 		vhost_pair_rest(vhost_pair_of(tq), rests);
 }
 
-uint64_t zv_host_maps_took(uint64_t since, uint64_t now)
+uint64_t zv_host_others_took(uint64_t since, uint64_t now)
 {
-	return mem_maps_took(since, now);
+	return mem_others_took(since, now);
 }
 
 void zv_host_region_put(struct zv_host_region *r)

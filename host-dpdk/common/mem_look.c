@@ -19,7 +19,7 @@ struct counted {
 	uint64_t waits, faults;
 };
 
-enum kind { MAPS, UNMAPS, NEITHER };
+enum kind { FAULTS, MAPS, UNMAPS, KINDS };
 
 struct call;
 
@@ -32,9 +32,10 @@ static __thread struct {
 	struct counted awake;	/* mem_look_awake() */
 	int schedstat;		/* descriptor, ... */
 	bool kept;		/* ... if it stays open */
-	enum kind kind;		/* of the call that it is in, ... */
-	struct call *call;	/* ... and which that is; NULL: one too many */
-} mine = {.kind = NEITHER};
+	enum kind kind;		/* FAULTS: it is in no call that maps or unmaps, ... */
+	struct call *call;	/* ... or in which it is; NULL: one too many */
+	struct call *window;	/* otherwise, while there is a payer; NULL: not known to others */
+} mine;
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -60,20 +61,7 @@ static int open_schedstat(void)
 	return open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
 }
 
-void mem_thread_begin(void)
-{
-	mine.schedstat = open_schedstat();
-	mine.kept = mine.schedstat >= 0;
-	(void)mem_for(NULL);
-}
-
-void mem_thread_end(void)
-{
-	if (mine.kept)
-		(void)close(mine.schedstat);
-	mine.kept = false;
-}
-
+/* 0: not known. */
 static uint64_t awake_ns(void)
 {
 	uint64_t ran, waited, cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -106,14 +94,56 @@ static struct counted count(uint64_t at)
 #define PAST  16u /* that have slept, and are known */
 
 struct call {
-	uint64_t from, to; /* from == 0: free; atomic */
+	uint64_t from, to; /* atomic */
+	bool taken;	   /* atomic */
 };
 
-/* Those that map, and those that unmap. */
+/* What threads do in which they may sleep: work with a peer's memory, map, unmap. */
 static struct {
-	struct call now[CALLS], past[PAST];
+	struct call now[CALLS]; /* from == 0: not now */
+	struct call past[PAST];
 	unsigned next; /* of `past`; atomic */
-} calls[NEITHER];
+} calls[KINDS];
+
+/* NULL: there are too many. */
+static struct call *take(enum kind kind)
+{
+	for (unsigned i = 0; i < CALLS; i++)
+		if (!__atomic_exchange_n(&calls[kind].now[i].taken, true, __ATOMIC_ACQUIRE))
+			return &calls[kind].now[i];
+	return NULL;
+}
+
+static void put(struct call **c)
+{
+	if (*c) {
+		__atomic_store_n(&(*c)->from, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(&(*c)->taken, false, __ATOMIC_RELEASE);
+	}
+	*c = NULL;
+}
+
+static void begins(struct call *c, uint64_t from)
+{
+	if (c)
+		__atomic_store_n(&c->from, from, __ATOMIC_RELEASE);
+}
+
+void mem_thread_begin(void)
+{
+	mine.schedstat = open_schedstat();
+	mine.kept = mine.schedstat >= 0;
+	mine.window = take(FAULTS);
+	(void)mem_for(NULL);
+}
+
+void mem_thread_end(void)
+{
+	put(&mine.window);
+	if (mine.kept)
+		(void)close(mine.schedstat);
+	mine.kept = false;
+}
 
 static uint64_t overlap(uint64_t from, uint64_t to, uint64_t since, uint64_t now)
 {
@@ -122,15 +152,16 @@ static uint64_t overlap(uint64_t from, uint64_t to, uint64_t since, uint64_t now
 	return to > from ? to - from : 0;
 }
 
-/* As mem_maps_took(), of one of `calls`, and only of other threads' that began before @began. */
-static uint64_t took_of(unsigned kind, uint64_t since, uint64_t now, uint64_t began)
+/* For how long between @since and @now others did that, of what began before @began. */
+static uint64_t took_of(enum kind kind, uint64_t since, uint64_t now, uint64_t began)
 {
 	uint64_t from, most = 0, all = 0, ns;
 
 	/* In this order: a call that ends meanwhile is found in one of them at least. */
 	for (unsigned i = 0; i < CALLS; i++) {
 		from = __atomic_load_n(&calls[kind].now[i].from, __ATOMIC_ACQUIRE);
-		if (!from || &calls[kind].now[i] == mine.call || from >= began)
+		if (!from || &calls[kind].now[i] == mine.call ||
+		    &calls[kind].now[i] == mine.window || from >= began)
 			continue;
 		ns = overlap(from, now, since, now);
 		most = ns > most ? ns : most;
@@ -153,14 +184,19 @@ static void slept_in_call(uint64_t now)
 	__atomic_store_n(&calls[mine.kind].past[i].to, now, __ATOMIC_RELAXED);
 }
 
-uint64_t mem_maps_took(uint64_t since, uint64_t now)
+static uint64_t max(uint64_t a, uint64_t b)
 {
-	return took_of(MAPS, since, now, UINT64_MAX);
+	return a > b ? a : b;
 }
 
-static uint64_t (*took)(uint64_t since, uint64_t now) = mem_maps_took;
+uint64_t mem_others_took(uint64_t since, uint64_t now)
+{
+	return max(took_of(MAPS, since, now, UINT64_MAX), took_of(FAULTS, since, now, since));
+}
 
-void mem_maps_by(uint64_t (*fn)(uint64_t since, uint64_t now))
+static uint64_t (*took)(uint64_t since, uint64_t now);
+
+void mem_others_by(uint64_t (*fn)(uint64_t since, uint64_t now))
 {
 	__atomic_store_n(&took, fn, __ATOMIC_RELAXED);
 }
@@ -171,21 +207,22 @@ static uint64_t slept(const struct counted *was, const struct counted *is)
 	uint64_t ns = is->at - mine.since, awake = is->awake - was->awake;
 
 	if (!was->awake || !is->awake || awake >= ns || is->waits == was->waits ||
-	    (mine.kind == NEITHER && is->faults == was->faults))
+	    (mine.kind == FAULTS && is->faults == was->faults))
 		return 0;
 	return ns - awake;
 }
 
-/* What of that was for another thread's call. */
+/* For how long others have kept a lock, most likely. */
 static uint64_t for_others(uint64_t now)
 {
-	uint64_t maps, unmaps;
+	uint64_t (*fn)(uint64_t since, uint64_t until) = __atomic_load_n(&took, __ATOMIC_RELAXED);
+	uint64_t ns = fn ? fn(mine.since, now) : 0;
 
-	if (mine.kind == NEITHER)
-		return __atomic_load_n(&took, __ATOMIC_RELAXED)(mine.since, now);
-	maps = took_of(MAPS, mine.since, now, mine.since);
-	unmaps = took_of(UNMAPS, mine.since, now, mine.since);
-	return maps > unmaps ? maps : unmaps;
+	if (mine.kind == FAULTS)
+		return max(ns, mem_others_took(mine.since, now));
+	for (enum kind k = FAULTS; k < KINDS; k++)
+		ns = max(ns, took_of(k, mine.since, now, mine.since));
+	return ns;
 }
 
 /* Charges what was slept since mine.since. */
@@ -196,9 +233,9 @@ static void settle(uint64_t now, const struct counted *is)
 	if (ns < MEM_SLEEP_NS)
 		return;
 	others = for_others(now);
-	if (mine.kind != NEITHER)
+	if (mine.payer || mine.kind != FAULTS)
 		slept_in_call(now);
-	if (mine.kind != NEITHER && ns < MEM_MAP_NS)
+	if (mine.kind != FAULTS && ns < MEM_MAP_NS)
 		return;
 	if (mine.payer && ns > others)
 		mem_sleep_charge(&mine.payer->sleep, now, ns - others);
@@ -218,6 +255,7 @@ struct mem_account *mem_for(struct mem_account *a)
 	}
 	mine.payer = a;
 	mine.since = now;
+	begins(mine.window, a && mine.kind == FAULTS ? now : 0);
 	return former;
 }
 
@@ -236,7 +274,8 @@ bool mem_look_suspects(void)
 
 void mem_look_awake(void)
 {
-	mine.awake = count(clock_ns(CLOCK_MONOTONIC));
+	mine.awake = count(0);
+	mine.awake.at = clock_ns(CLOCK_MONOTONIC);
 }
 
 uint64_t mem_look_slept(void)
@@ -260,13 +299,9 @@ static struct mem_account *begin(struct mem_account *a, enum kind kind)
 	struct mem_account *was = mem_for(a);
 
 	mine.kind = kind;
-	for (unsigned i = 0; i < CALLS && !mine.call; i++) {
-		uint64_t free = 0;
-
-		if (__atomic_compare_exchange_n(&calls[kind].now[i].from, &free, mine.since, false,
-						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
-			mine.call = &calls[kind].now[i];
-	}
+	mine.call = take(kind);
+	begins(mine.call, mine.since);
+	begins(mine.window, 0);
 	return was;
 }
 
@@ -283,8 +318,7 @@ struct mem_account *mem_unmap_begin(struct mem_account *a)
 void mem_map_end(struct mem_account *was)
 {
 	(void)mem_for(was);
-	if (mine.call)
-		__atomic_store_n(&mine.call->from, 0, __ATOMIC_RELEASE);
-	mine.call = NULL;
-	mine.kind = NEITHER;
+	put(&mine.call);
+	mine.kind = FAULTS;
+	begins(mine.window, was ? mine.since : 0);
 }

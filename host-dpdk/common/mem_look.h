@@ -15,12 +15,15 @@
  * kernel says all this in /proc/thread-self/schedstat and getrusage(2); if it does not, nothing is
  * charged.
  *
- * A call that maps memory (mem_map_begin()) keeps the lock of the process's address space while it
- * sleeps, and whoever needs that lock sleeps too: for a page fault before Linux 6.4, or for another
- * map. For as long as such a call went on, neither is charged, unless it is a map and began before.
- * One that unmaps lets page faults pass, and keeps only maps waiting.
+ * Whoever sleeps may keep a lock of the process that another thread needs, who sleeps too: mostly
+ * that of the address space, which a call that maps keeps (mem_map_begin()), and so may a page
+ * fault; others need it for a map, for malloc(), and before Linux 6.7 for each page fault in a
+ * shared file. So a sleep is not charged for as long as another thread did something in which it
+ * may sleep, and had begun before; or, if it was in a page fault, as another one mapped. What
+ * zvsockd and libzvsock-host know of each other's threads is in mem_others_by(): the library does
+ * not know what lcores do.
  *
- * A call costs two readings of the clock; what the kernel counts for the thread is read only once
+ * mem_for() costs a reading of the clock; what the kernel counts for the thread is read only once
  * MEM_SLEEP_NS / 2 have passed.
  */
 #ifndef ZV_MEM_LOOK_H
@@ -53,12 +56,12 @@ struct mem_account *mem_map_begin(struct mem_account *a);
 struct mem_account *mem_unmap_begin(struct mem_account *a);
 void mem_map_end(struct mem_account *was);
 
-/* For how long between @since and @now (CLOCK_MONOTONIC, ns) calls that map, of any thread, went
- * on: the longest of those that are under way, and the last ones that have slept. */
-uint64_t mem_maps_took(uint64_t since, uint64_t now);
+/* For how long between @since and @now (CLOCK_MONOTONIC, ns) other threads mapped peers' memory, or
+ * had begun before to work with it: those that still do, and the last ones that have slept. */
+uint64_t mem_others_took(uint64_t since, uint64_t now);
 
-/* The mem_maps_took() that tells of all: libzvsock-host, which maps, has a copy of this file, and
- * zvsockd another one. */
-void mem_maps_by(uint64_t (*fn)(uint64_t since, uint64_t now));
+/* Another mem_others_took(), which is asked as well: libzvsock-host, which maps, has a copy of this
+ * file, and zvsockd another one. */
+void mem_others_by(uint64_t (*fn)(uint64_t since, uint64_t now));
 
 #endif

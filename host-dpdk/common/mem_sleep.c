@@ -33,10 +33,10 @@ void mem_sleep_charge(struct mem_sleep *s, uint64_t now, uint64_t ns)
 	if (ns < MEM_SLEEP_NS)
 		return;
 	ns = MEM_SLEEP_PART * (ns < MEM_SLEEP_MOST_NS ? ns : MEM_SLEEP_MOST_NS);
-	if (put_off(&s->noted, now + ns) < now) {
-		__atomic_store_n(&s->first, now, __ATOMIC_RELAXED);
+	if (__atomic_load_n(&s->noted, __ATOMIC_RELAXED) < now)
+		__atomic_store_n(&s->first, now, __ATOMIC_RELEASE);
+	if (put_off(&s->noted, now + ns) < now)
 		return;
-	}
 	if (began < __atomic_load_n(&s->first, __ATOMIC_RELAXED))
 		return;
 	do {

@@ -107,7 +107,7 @@ int as_host_prepare(struct guest *g)
 	}
 	ret = zv_catch_sigbus();
 	reach_import_by(import);
-	mem_maps_by(zv_host_maps_took);
+	mem_others_by(zv_host_others_took);
 	if (ret < 0)
 		guest_fails(g, "SIGBUS cannot be caught: %s", zv_strerror(ret));
 	return ret;

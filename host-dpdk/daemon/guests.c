@@ -299,10 +299,11 @@ static void deal_queues(struct daemon *d, struct guest *g)
 	share_work(g);
 }
 
-/* Its buffers are in memory of its own, which it may change. */
+/* Its buffers are in memory of its own, which it may change. That of `memory = disk` makes lcores
+ * wait in any case. */
 static bool has_memory(const struct cfg_guest *cfg)
 {
-	return prepare[cfg->role];
+	return prepare[cfg->role] && !cfg->disk;
 }
 
 /* Starts device, queues and endpoints. 0: *g runs; otherwise it has been freed. */

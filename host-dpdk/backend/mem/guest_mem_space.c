@@ -52,37 +52,46 @@ void *guest_mem_space_map(int fd, uint64_t start, uint64_t len)
 	return addr;
 }
 
-/* Until the peer is served again: mem_sleep.h. */
-static void wait_for_rest(const struct mem_account *pays)
+static uint64_t now_ns(void)
 {
 	struct timespec t;
-	uint64_t ns;
 
-	for (;;) {
-		(void)clock_gettime(CLOCK_MONOTONIC, &t);
-		ns = mem_sleep_rest(&pays->sleep,
-				    (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec);
-		if (!ns)
-			return;
-		t = (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* While the peer rests (mem_sleep.h), but no longer than it does for the last piece, which has
+ * taken
+ * @took. */
+static void wait_for_rest(const struct mem_account *pays, uint64_t took)
+{
+	uint64_t ns = mem_sleep_rest(&pays->sleep, now_ns());
+	struct timespec t;
+
+	if (ns > MEM_SLEEP_PART * took)
+		ns = MEM_SLEEP_PART * took;
+	t = (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+	if (ns)
 		(void)nanosleep(&t, NULL);
-	}
 }
 
 /* Pages may be larger than a piece. */
 void guest_mem_space_unmap(uint8_t *addr, size_t len, struct mem_account *pays, bool waits)
 {
 	struct mem_account *was;
+	uint64_t took = 0, began;
 	size_t at = 0, n;
 	int ret = 0;
 
 	for (; at < len; at += n) {
 		if (waits && pays)
-			wait_for_rest(pays);
+			wait_for_rest(pays, took);
+		began = now_ns();
 		n = ret == 0 && len - at > PIECE ? PIECE : len - at;
 		was = mem_unmap_begin(pays);
 		ret = munmap(addr + at, n);
 		mem_map_end(was);
+		took = now_ns() - began;
 		n = ret == 0 || n == len - at ? n : 0; /* all that is left, then */
 	}
 	guest_mem_space_give(len);
