@@ -15,7 +15,7 @@ static void moved(struct lcore *lc, void *arg)
 	struct call_guest *t = arg;
 
 	(void)lc;
-	conn_owner_add(&t->r.f.owner, t->r.f.owner.gq);
+	flow_add(&t->r.f, t->r.f.owner.gq);
 	call_guest(t);
 }
 
@@ -32,7 +32,7 @@ static bool move(struct call_guest *t)
 	t->r.f.owner.gq = to;
 	if (lcore_post(to->lc, moved, t) == 0)
 		return true;
-	conn_owner_add(&t->r.f.owner, gq);
+	flow_add(&t->r.f, gq);
 	return false;
 }
 

@@ -54,14 +54,19 @@ void flow_wait(struct flow *f)
 
 /* ---- flows ---- */
 
+void flow_add(struct flow *f, struct guest_queue *gq)
+{
+	f->work.lq = &gq->lq;
+	conn_owner_add(&f->owner, gq);
+}
+
 void flow_init(struct flow *f, struct guest_queue *gq, struct zv_conn *conn,
 	       const struct conn_kind *kind, void (*run)(struct lcore_work *w))
 {
 	f->conn = conn;
 	f->work.run = run;
-	f->work.lq = &gq->lq;
 	f->owner.kind = kind;
-	conn_owner_add(&f->owner, gq);
+	flow_add(f, gq);
 	if (conn)
 		zv_set_user(conn, &f->owner);
 }

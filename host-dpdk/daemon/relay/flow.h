@@ -59,6 +59,10 @@ struct flow {
 void flow_init(struct flow *f, struct guest_queue *gq, struct zv_conn *conn,
 	       const struct conn_kind *kind, void (*run)(struct lcore_work *w));
 
+/* Adds @f, which has been taken off the list of its queue by conn_owner_remove(), to that of @gq.
+ */
+void flow_add(struct flow *f, struct guest_queue *gq);
+
 /* Gives the connection back, if there is one, by RST or in order, and cancels deferred work. */
 void flow_close(struct flow *f, bool reset);
 

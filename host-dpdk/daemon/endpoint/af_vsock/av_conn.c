@@ -179,7 +179,7 @@ static void conn_moved(struct lcore *lc, void *arg)
 	struct av_conn *a = arg;
 
 	(void)lc;
-	conn_owner_add(&a->r.f.owner, a->r.f.owner.gq);
+	flow_add(&a->r.f, a->r.f.owner.gq);
 	conn_connect(a);
 }
 
